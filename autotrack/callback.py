@@ -1,0 +1,309 @@
+"""`AutoTrack`: one object for the `callbacks` of every framework that has an adapter.
+
+An adapter is a class named in the entry point group "autotrack.callbacks" (framework -> class). It has a method for each
+hook of its framework that it wants, and says which classes the framework's callbacks derive from; loading it imports no
+framework. `AutoTrack` gets a method for each of these hooks. Where two frameworks use one name for different hooks, the
+shape of the arguments decides (`Adapter.claims`). The frameworks' own classes become bases of the object as soon as they
+are imported, before or after the object is made, so that `isinstance` holds wherever a framework asks.
+"""
+
+import sys
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any, ClassVar, Generic, TypeVar
+from weakref import ReferenceType, WeakSet, ref
+
+from autotrack.guard import guarded, reason, warn
+from autotrack.importhook import when_imported
+from autotrack.integration import Integration
+from autotrack.late import log_late
+from autotrack.plugins import entry_points, load
+from autotrack.training import Options, Training
+
+GROUP = "autotrack.callbacks"
+
+V = TypeVar("V")
+
+
+class ByIdentity(Generic[V]):
+    """Values by object: keeps no object alive, and needs no `__hash__` of it."""
+
+    def __init__(self) -> None:
+        self._items: dict[int, tuple[ReferenceType[Any], V]] = {}
+
+    def get(self, owner: Any) -> V | None:
+        """The value of this very object, None without one."""
+        item = self._items.get(id(owner))
+        return item[1] if item is not None and item[0]() is owner else None
+
+    def set(self, owner: Any, value: V) -> None:
+        """Keep a value for as long as the object lives."""
+        items, number = self._items, id(owner)
+
+        def forget(gone: ReferenceType[Any]) -> None:
+            item = items.get(number)
+            if item is not None and item[0] is gone:
+                del items[number]
+
+        items[number] = (ref(owner, forget), value)
+
+    def drop(self, owner: Any) -> None:
+        """Forget the value of this object, if there is one."""
+        if self.get(owner) is not None:
+            del self._items[id(owner)]
+
+
+class Recording:
+    """One training of one trainer that is being recorded, or was: what is logged after its end still finds its run."""
+
+    def __init__(self, training: Training, supervised: bool) -> None:
+        self.run = training.run
+        self.supervised = supervised
+        """Whether a wrap around the whole training ends it; without one the framework's last hook has to."""
+        self.error: BaseException | None = None
+        self.active = True
+        self._training = training
+
+    def log(self, values: dict[str, Any], step: int) -> None:
+        """Record metrics, also when the run has ended."""
+        if not values:
+            return
+        if self.active:
+            self.run.log(values, step=step)
+        else:
+            log_late(self.run, values, step)
+
+    def finish(self, error: BaseException | None = None) -> None:
+        """The training is over; an error that a hook was told of counts before the one that came out of the call."""
+        if self.active:
+            self.active = False
+            self._training.finish(self.error or error)
+            self.error = None
+
+
+class Watch(Integration):
+    """The wraps that an explicit `AutoTrack` needs beside its hooks: most frameworks tell no callback of a failure.
+
+    They act for trainers that were given an `AutoTrack`, and for all trainers while `autolog()` is on. They are put in place
+    with the first `AutoTrack`, and taken out by `autolog(disable=True)` when no `AutoTrack` made by hand is left.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.autolog: Integration | None = None
+
+    def follow(self, integration: Integration) -> None:
+        """`autolog()` is on: every trainer counts."""
+        self.autolog = integration
+        self.install(integration.options)
+
+    def unfollow(self) -> None:
+        """`autolog()` is off."""
+        self.autolog = None
+        if not any(tracker.by_hand for tracker in _live):
+            self.uninstall()
+
+
+class Adapter:
+    """One framework's side of `AutoTrack`; a subclass has a method for each hook that it wants, under the hook's own name.
+
+    What a hook returns is not handed on, and its errors end in a warning.
+    """
+
+    bases: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """(module, class): what the framework's callbacks derive from, in each namespace that it is sold under."""
+    attributes: ClassVar[dict[str, Any]] = {}
+    """Plain attributes that the framework reads from a callback."""
+    watch: ClassVar[Watch]
+
+    def __init__(self, owner: "AutoTrack") -> None:
+        self.owner = owner
+
+    @staticmethod
+    def claims(args: tuple[Any, ...]) -> bool:
+        """Whether these positional arguments of a hook are this framework's; asked only where frameworks share the name."""
+        raise TypeError(f"a hook that two frameworks share was called with {len(args)} arguments")
+
+    @classmethod
+    def handled(cls) -> set[str]:
+        """The names of the hooks that it wants."""
+        return {name for name in dir(cls) if not name.startswith("_") and not hasattr(Adapter, name)}
+
+
+class AutoTrack:
+    """Records the training that it is given to, as `callbacks=[AutoTrack()]`: Lightning, transformers, Keras.
+
+    `project`, `name`, `tags`, `group`: of the runs it opens, as in `autotrack.init`. One object may serve several trainers,
+    also at once. It takes no part in the training: nothing of it is in checkpoints, and a copy of it is itself.
+    """
+
+    _plain: ClassVar[type["AutoTrack"]]
+
+    _adapters: dict[str, Adapter]
+    _options: Options
+    _autolog: Integration | None
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> "AutoTrack":
+        made = object.__new__(_class_of(cls))
+        made._adapters, made._options, made._autolog = {}, Options(), None
+        _live.add(made)
+        for adapter in adapters().values():
+            adapter.watch.install(adapter.watch.autolog.options if adapter.watch.autolog else Options())
+        return made
+
+    def __init__(
+        self,
+        project: str | None = None,
+        name: str | None = None,
+        tags: Iterable[str] | str = (),
+        group: str | None = None,
+    ) -> None:
+        words = (tags,) if isinstance(tags, str) else tuple(tags)
+        self._options = Options(project=project, name=name, tags=words, group=group)
+
+    @classmethod
+    def for_autolog(cls, integration: Integration) -> "AutoTrack":
+        """One that belongs to `autolog()`: it has its options, and does nothing while that is off."""
+        made = cls()
+        made.belong_to(integration)
+        return made
+
+    def belong_to(self, integration: Integration) -> None:
+        """Make this one a part of `autolog()`."""
+        self._autolog = integration
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether the user made it, not `autolog()`."""
+        return self._autolog is None
+
+    @property
+    def options(self) -> Options | None:
+        """What the runs it opens are given; None when it belongs to an `autolog()` that is off."""
+        if self._autolog is None:
+            return self._options
+        return self._autolog.options if self._autolog.installed else None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "AutoTrack":
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # Its class is put together from what is imported, so it has no name to pickle by; frameworks hang models on it.
+        state = {key: value for key, value in vars(self).items() if key not in _NOT_PICKLED}
+        if self.by_hand:
+            return _remake, (type(self)._plain,), state
+        return _remake, (AutoTrack,), state | {"_options": self.options or Options()}
+
+    def _handle(self, framework: str, hook: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        with guarded(f"the {framework} hook {hook}"):
+            adapter = self._adapters.get(framework)
+            if adapter is None:
+                adapter = self._adapters[framework] = adapters()[framework](self)
+            method = getattr(adapter, hook, None)
+            if method is not None:
+                method(*args, **kwargs)
+
+
+AutoTrack._plain = AutoTrack
+
+_NOT_PICKLED = frozenset({"_adapters", "_autolog", "log", "log_dict"})
+
+_live: WeakSet[AutoTrack] = WeakSet()
+_known: dict[str, type[Adapter]] = {}
+_classes: dict[tuple[type, tuple[type, ...]], type[AutoTrack]] = {}
+_waiting: set[str] = set()
+
+
+def adapters() -> dict[str, type[Adapter]]:
+    """The adapters that are installed, by framework; one that cannot be loaded is named in one warning."""
+    if not _known:
+        for framework, value in entry_points(GROUP).items():
+            adapter, why = reason(load, value)
+            if adapter is not None:
+                _known[framework] = adapter
+            else:
+                text = f"AutoTrack cannot serve {framework}: {value} cannot be loaded ({why})."
+                warn("adapter-not-loaded", text, key=framework)
+    return _known
+
+
+def first_of(callbacks: Iterable[Any]) -> AutoTrack | None:
+    """The AutoTrack that acts where there are several: the first one made by hand, else the first that is on."""
+    found = [callback for callback in callbacks if isinstance(callback, AutoTrack) and callback.options is not None]
+    return next((tracker for tracker in found if tracker.by_hand), found[0] if found else None)
+
+
+def _remake(plain: type[AutoTrack]) -> AutoTrack:
+    return plain.__new__(plain)
+
+
+def _class_of(cls: type[AutoTrack]) -> type[AutoTrack]:
+    """The class whose instance `cls()` becomes: with the hooks, and with the frameworks' callback classes as bases."""
+    plain = cls.__dict__.get("_plain_of", cls)
+    bases = {framework: _bases(adapter) for framework, adapter in adapters().items()}
+    found = tuple(base for group in bases.values() for base in group)
+    if (plain, found) not in _classes:
+        hooks = type("Hooks", (), _hooks(bases))
+        names = {
+            "__module__": plain.__module__,
+            "__qualname__": plain.__qualname__,
+            "__doc__": plain.__doc__,
+            "_plain": plain,
+            "_plain_of": plain,
+        }
+        _classes[plain, found] = type(plain.__name__, (plain, hooks, *found), names)
+    return _classes[plain, found]
+
+
+def _bases(adapter: type[Adapter]) -> tuple[type, ...]:
+    """The callback classes of a framework that are imported; for the others the import is waited for."""
+    found = []
+    for module_name, name in adapter.bases:
+        module = sys.modules.get(module_name)
+        if module is not None and hasattr(module, name):
+            found.append(getattr(module, name))
+        elif module_name not in _waiting:
+            _waiting.add(module_name)
+            when_imported(module_name, _take_bases)
+    return tuple(found)
+
+
+def _take_bases(module: ModuleType) -> None:
+    """A framework has been imported: its callback class becomes a base of the objects that are there already."""
+    _waiting.discard(module.__name__)
+    for tracker in list(_live):
+        tracker.__class__ = _class_of(type(tracker))
+
+
+def _hooks(bases: dict[str, tuple[type, ...]]) -> dict[str, Any]:
+    """A method for each hook that an adapter wants, or that means different things in two frameworks."""
+    names: dict[str, list[str]] = {}
+    attributes: dict[str, Any] = {}
+    for framework, adapter in adapters().items():
+        attributes |= adapter.attributes
+        theirs = {name for base in bases[framework] for name in dir(base) if name.startswith("on_")}
+        for name in theirs | adapter.handled():
+            names.setdefault(name, []).append(framework)
+    for name, frameworks in names.items():
+        if len(frameworks) > 1 or name in adapters()[frameworks[0]].handled():
+            attributes[name] = _hook(name, tuple(frameworks))
+    return attributes
+
+
+def _hook(name: str, frameworks: tuple[str, ...]) -> Any:
+    candidates = [(framework, adapters()[framework].claims) for framework in frameworks]
+    only = frameworks[0]
+
+    def for_one(self: AutoTrack, *args: Any, **kwargs: Any) -> None:
+        self._handle(only, name, args, kwargs)
+
+    def for_several(self: AutoTrack, *args: Any, **kwargs: Any) -> None:
+        for framework, claims in candidates:
+            if claims(args):
+                self._handle(framework, name, args, kwargs)
+                return
+
+    hook = for_one if len(candidates) == 1 else for_several
+    hook.__name__ = name
+    hook.__qualname__ = f"AutoTrack.{name}"
+    return hook

@@ -1,0 +1,1 @@
+"""The command line. Nothing of it is imported on the training side."""

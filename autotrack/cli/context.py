@@ -1,0 +1,149 @@
+"""What every command needs: the store, its index, runs by prefix, completion, and errors as sentences."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from typer.core import TyperGroup
+
+from autotrack.errors import AutotrackError, RunNotFound, StoreError
+from autotrack.layout import STORE, Layout, find_store
+
+if TYPE_CHECKING:
+    from autotrack.index import Index, RunRecord
+
+MISTAKE = 1
+INTERRUPTED = 130
+
+
+class Group(TyperGroup):
+    """The top command: errors become one sentence on stderr, Ctrl-C is 130, a closed pipe is silent."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was chosen."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except AutotrackError as error:
+            fail(str(error))
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            silence(sys.stdout)
+            raise typer.Exit(0) from None
+        except OSError as error:
+            fail(" ".join(filter(None, (error.strerror or str(error), str(error.filename or "")))))
+        return result
+
+
+def fail(message: str) -> None:
+    """Print `error: …` to stderr and leave with 1."""
+    from autotrack.cli.screen import Screen
+
+    with suppress(OSError):
+        screen = Screen(sys.stderr)
+        first, *rest = message.split("\n")
+        screen.text(f"error: {first}", "red")
+        for line in rest:
+            screen.text(line)
+    raise typer.Exit(MISTAKE)
+
+
+def say(text: str) -> None:
+    """A line of the answer, on standard output."""
+    sys.stdout.write(text + "\n")
+
+
+def note(message: str) -> None:
+    """A remark for the person, on stderr, so that a pipe gets only the answer."""
+    from autotrack.cli.screen import Screen
+
+    Screen(sys.stderr).text(message, "dim")
+
+
+def silence(stream: Any) -> None:
+    """Point a stream whose reader has gone at nothing, so that Python's exit does not complain."""
+    with suppress(OSError, ValueError):
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, stream.fileno())
+        os.close(nothing)
+
+
+def store_path(ctx: typer.Context) -> Path:
+    """The store: `--store` (an `.autotrack`, or the folder of one), else what `find_store` says."""
+    given = ctx.find_root().params.get("store")
+    if not given:
+        return find_store()
+    root = Path(os.path.abspath(os.path.expanduser(given)))
+    below = root / STORE
+    return below if root.name != STORE and not (root / "runs").is_dir() and below.is_dir() else root
+
+
+def existing_store(ctx: typer.Context) -> Layout:
+    """The store's layout; StoreError when there is none."""
+    root = store_path(ctx)
+    if root.is_dir():
+        return Layout(root)
+    if os.path.lexists(root):
+        raise StoreError(
+            f"{root} is not a folder, so it cannot be a store. Name another with --store or AUTOTRACK_DIR."
+        )
+    raise StoreError(
+        f"No store at {root}. Record a run first (autotrack run train.py), "
+        "or name the store with --store DIR or AUTOTRACK_DIR."
+    )
+
+
+@contextmanager
+def opened(ctx: typer.Context) -> Iterator["Index"]:
+    """The index of the store, brought up to date, and closed at the end."""
+    from autotrack.index import open_index
+
+    layout = existing_store(ctx)
+    index = open_index(layout.root)
+    try:
+        index.sync()
+        yield index
+    finally:
+        index.close()
+
+
+def newest(index: "Index") -> "RunRecord":
+    """The run that was opened last."""
+    runs = index.runs(limit=1, children=False)
+    if not runs:
+        raise RunNotFound("The store has no runs yet. Record one first: autotrack run train.py")
+    return runs[0]
+
+
+def chosen(index: "Index", run: str | None) -> "RunRecord":
+    """The run with this id or unique prefix; without one the newest."""
+    return newest(index) if run is None else index.get(run)
+
+
+def complete_runs(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Run ids that begin so, each with its name, for the shell."""
+    from autotrack.cli.output import clean
+
+    with suppress(AutotrackError, OSError, typer.Exit), opened(ctx) as index:
+        runs = index.runs(archived=True, limit=None if incomplete else 50)
+        return [(run.id, clean(run.name)) for run in runs if run.id.startswith(incomplete)][:50]
+    return []
+
+
+def complete_projects(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Project names that begin so, for the shell."""
+    from autotrack.layout import decode_project
+
+    with suppress(AutotrackError, OSError, typer.Exit):
+        folders = sorted(entry.name for entry in existing_store(ctx).runs.iterdir() if entry.is_dir())
+        return [
+            name
+            for name in map(decode_project, folders)
+            if name.startswith(incomplete) and name.isprintable()
+        ]
+    return []

@@ -1,0 +1,82 @@
+"""The live table of `autotrack tail` in a terminal."""
+
+import shutil
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from autotrack.cli.output import count_text, duration_text, matches, number_text, sparkline
+from autotrack.cli.screen import STATUS_STYLES, Column, Screen
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from autotrack.index import Index, RunRecord
+
+_POINTS = 240
+
+
+def follow_on_screen(
+    index: "Index", record: "RunRecord", screen: Screen, patterns: Sequence[str], interval: float
+) -> "RunRecord":
+    """Show the run's metrics and keep them up to date until it ends; interval 0 shows them once."""
+    if not interval:
+        picture(record, screen, patterns)
+        return record
+    from rich.live import Live
+
+    with Live(
+        _frame(record, screen, patterns), console=screen.console, auto_refresh=False, transient=False
+    ) as live:
+        while record.status == "running":
+            time.sleep(interval)
+            index.sync()
+            record = index.get(record.id)
+            live.update(_frame(record, screen, patterns), refresh=True)
+    return record
+
+
+def _frame(record: "RunRecord", screen: Screen, patterns: Sequence[str]) -> "Text":
+    from rich.text import Text
+
+    screen.width, height = shutil.get_terminal_size()
+    with screen.kept() as lines:
+        picture(record, screen, patterns, rows=max(height - 6, 1))
+    return Text("\n").join(Text.assemble(*line, no_wrap=True) for line in lines)
+
+
+def picture(record: "RunRecord", screen: Screen, patterns: Sequence[str], rows: int | None = None) -> None:
+    """The run's state now: a head line, and a table of its metrics."""
+    state = (record.status, STATUS_STYLES.get(record.status, ""))
+    screen.line(
+        (record.name, "bold"), "  ", (record.id, "dim"), "  ", state, f"  {duration_text(record.duration)}"
+    )
+    keys = [
+        key
+        for key in record.metrics
+        if matches(key, patterns) and (patterns or not key.startswith("system/"))
+    ]
+    if not keys:
+        screen.line(("  no metrics yet", "dim"))
+        return
+    shown = keys[:rows]
+    history = record.history(keys=shown, max_points=_POINTS)
+    name, last, curve = (
+        Column("key", keep=True, middle=True),
+        Column("last", right=True, keep=True),
+        Column("curve"),
+    )
+    low, high, step = Column("min", right=True), Column("max", right=True), Column("step", right=True)
+    for key in shown:
+        metric = record.metrics[key]
+        name.add(key)
+        last.add(number_text(metric.last))
+        curve.add(sparkline([float(value) for value in history[key].values], 24, screen.unicode), "cyan")
+        low.add(number_text(metric.min))
+        high.add(number_text(metric.max))
+        step.add(number_text(metric.last_step))
+    screen.table([name, last, curve, low, high, step], indent=2)
+    if len(keys) > len(shown):
+        screen.line(
+            (f"  {screen.mark} {count_text(len(keys) - len(shown), 'more metric')}; --key chooses", "dim")
+        )

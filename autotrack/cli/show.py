@@ -1,0 +1,293 @@
+"""`autotrack show`: everything that the record of one run has."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autotrack.cli.context import chosen, complete_runs, opened, say
+from autotrack.cli.output import (
+    age_text,
+    count_text,
+    duration_text,
+    flatten,
+    json_text,
+    nanoseconds_text,
+    number_text,
+    size_text,
+    sparkline,
+    time_text,
+    value_text,
+)
+from autotrack.cli.records import complete
+from autotrack.cli.screen import STATUS_STYLES, Column, Screen
+
+if TYPE_CHECKING:
+    from autotrack.index import RunRecord
+
+ROWS = 40
+_POINTS = 240
+
+
+def command(
+    ctx: typer.Context,
+    run: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[RUN]",
+            help="Id or unique prefix (default: the newest run).",
+            autocompletion=complete_runs,
+        ),
+    ] = None,
+    everything: Annotated[
+        bool,
+        typer.Option("--all", "-a", help=f"Every row, system counters too (default: {ROWS} rows a section)."),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Show one run: status, command, code, config, metrics, artifacts, and what was captured."""
+    with opened(ctx) as index:
+        record = chosen(index, run)
+        if as_json:
+            say(json_text(complete(record)))
+        else:
+            _Page(record, Screen(), everything).show()
+
+
+class _Page:
+    """The sections of one run on the terminal."""
+
+    def __init__(self, run: "RunRecord", screen: Screen, everything: bool) -> None:
+        self.run = run
+        self.screen = screen
+        self.everything = everything
+
+    def show(self) -> None:
+        """Print every section that has something to say."""
+        self._head()
+        self._error()
+        self._environment()
+        self._config()
+        self._metrics()
+        self._artifacts()
+        self._inputs()
+        self._children()
+        self._capture()
+        self._own_time()
+        self._trouble()
+
+    def _head(self) -> None:
+        run, screen = self.run, self.screen
+        screen.line(
+            (run.name, "bold"), "  ", (run.id, "dim"), "  ", (run.status, STATUS_STYLES.get(run.status, ""))
+        )
+        rows = [("project", run.project)]
+        named = (("group", run.group), ("parent", run.parent), ("framework", run.framework))
+        rows += [(name, value) for name, value in named if value]
+        rows.append(("created", f"{time_text(run.created)}  ({age_text(run.created)})"))
+        rows.append(("finished" if run.finished else "so far", self._finished()))
+        if run.attempts > 1:
+            rows.append(("attempts", str(run.attempts)))
+        if run.tags:
+            rows.append(("tags", ", ".join(run.tags)))
+        if run.archived:
+            rows.append(("archived", "yes"))
+        rows.append(("folder", str(run.dir)))
+        screen.pairs(rows)
+        if run.notes:
+            screen.heading("Notes")
+            screen.text(run.notes, indent=2)
+
+    def _finished(self) -> str:
+        length = duration_text(self.run.duration)
+        return f"{time_text(self.run.finished)}  (after {length})" if self.run.finished else length
+
+    def _error(self) -> None:
+        error = self.run.error
+        if not error:
+            return
+        self.screen.heading("Error")
+        self.screen.text(f"{error.get('type') or 'error'}: {error.get('message') or ''}", "red", indent=2)
+        lines = str(error.get("traceback") or "").rstrip("\n").split("\n")
+        if lines == [""]:
+            return
+        most = len(lines) if self.everything else 12
+        if len(lines) > most:
+            self.screen.line(f"  … {len(lines) - most} more lines above; --all shows them", cut_to_width=True)
+        self.screen.text("\n".join(lines[-most:]), "dim", indent=2)
+
+    def _environment(self) -> None:
+        for what, facts in self.run.environment.items():
+            flat = flatten(facts) if isinstance(facts, dict) else {"": facts}
+            flat = {key: value for key, value in flat.items() if value not in (None, "", [], {})}
+            if flat:
+                self.screen.heading(str(what).replace("_", " ").capitalize())
+                self._pairs(flat)
+
+    def _config(self) -> None:
+        flat = flatten(self.run.config)
+        if flat:
+            self.screen.heading("Config", count_text(len(flat), "value"))
+            self._pairs(flat)
+
+    def _pairs(self, flat: dict[str, Any]) -> None:
+        keys = self._first(list(flat))
+        self.screen.pairs([(key, value_text(flat[key])) for key in keys])
+        self._more(len(flat) - len(keys))
+
+    def _metrics(self) -> None:
+        metrics = self.run.metrics
+        keys = [key for key in metrics if self.everything or not key.startswith("system/")]
+        hidden = len(metrics) - len(keys)
+        if not metrics:
+            return
+        self.screen.heading(
+            "Metrics", f"and {count_text(hidden, 'system counter')} (--all)" if hidden else ""
+        )
+        if keys:
+            self._metric_table(self._first(keys))
+        self._more(len(keys) - len(self._first(keys)))
+
+    def _metric_table(self, keys: list[str]) -> None:
+        history = self.run.history(keys=keys, max_points=_POINTS)
+        wide = 12 if self.screen.width < 80 else 16
+        name = Column("key", keep=True, middle=True, narrowest=8)
+        curve = Column("curve", narrowest=wide)
+        numbers = {
+            title: Column(title, right=True, narrowest=5)
+            for title in ("last", "min", "max", "mean", "points", "steps")
+        }
+        for key in keys:
+            metric = self.run.metrics[key]
+            name.add(key)
+            values = [float(value) for value in history[key].values] if key in history else []
+            curve.add(sparkline(values, wide, self.screen.unicode), "cyan")
+            for title in ("last", "min", "max", "mean"):
+                numbers[title].add(number_text(getattr(metric, title)))
+            bad = f" ({metric.nonfinite} not finite)" if metric.nonfinite else ""
+            numbers["points"].add(f"{metric.count}{bad}", "yellow" if bad else "")
+            first, last = metric.first_step, metric.last_step
+            numbers["steps"].add(f"{first}" if first == last else f"{first}-{last}")
+        numbers["last"].keep = True
+        self.screen.table(
+            [
+                name,
+                numbers["last"],
+                curve,
+                *(numbers[title] for title in ("min", "max", "mean", "points", "steps")),
+            ],
+            indent=2,
+        )
+
+    def _artifacts(self) -> None:
+        rows = self.run.artifacts
+        if not rows:
+            return
+        self.screen.heading("Artifacts")
+        columns = [
+            Column("name", keep=True, middle=True),
+            Column("type"),
+            Column("size", right=True),
+            Column("step", right=True),
+            Column("sha256"),
+        ]
+        for one in self._first(rows):
+            cells = (one.name, one.type, size_text(one.size), number_text(one.step), (one.digest or "-")[:12])
+            for column, text in zip(columns, cells, strict=True):
+                column.add(text)
+        self.screen.table(columns, indent=2)
+        self._more(len(rows) - len(self._first(rows)))
+
+    def _inputs(self) -> None:
+        rows = self.run.inputs
+        if not rows:
+            return
+        self.screen.heading("Inputs")
+        columns = [
+            Column("path", keep=True, middle=True, narrowest=12),
+            Column("role"),
+            Column("size", right=True),
+            Column("sha256"),
+        ]
+        for one in self._first(rows):
+            for column, text in zip(
+                columns, (one.path, one.role, size_text(one.size), (one.digest or "-")[:12]), strict=True
+            ):
+                column.add(text)
+        self.screen.table(columns, indent=2)
+        self._more(len(rows) - len(self._first(rows)))
+
+    def _children(self) -> None:
+        rows = self.run.children
+        if not rows:
+            return
+        self.screen.heading("Children", count_text(len(rows), "run"))
+        columns = [
+            Column("id", keep=True, narrowest=10),
+            Column("name", keep=True),
+            Column("status"),
+            Column("duration", right=True),
+        ]
+        for child in self._first(rows):
+            columns[0].add(child.id)
+            columns[1].add(child.name)
+            columns[2].add(child.status, STATUS_STYLES.get(child.status, ""))
+            columns[3].add(duration_text(child.duration))
+        self.screen.table(columns, indent=2)
+        self._more(len(rows) - len(self._first(rows)))
+
+    def _capture(self) -> None:
+        rows = self.run.capture_report
+        if not rows:
+            return
+        self.screen.heading("Capture report")
+        columns = [
+            Column("what", keep=True),
+            Column("status", keep=True),
+            Column("took", right=True),
+            Column("why", narrowest=12),
+        ]
+        styles = {"captured": "green", "skipped": "yellow", "failed": "red"}
+        for row in rows:
+            columns[0].add(row.get("what", "-"))
+            columns[1].add(row.get("status", "-"), styles.get(str(row.get("status")), ""))
+            took = row.get("ms")
+            columns[2].add("-" if took is None else nanoseconds_text(took * 1e6))
+            columns[3].add(row.get("why") or "")
+        self.screen.table(columns, indent=2)
+
+    def _own_time(self) -> None:
+        own = self.run.own_ns
+        if not own:
+            return
+        self.screen.heading("autotrack's own time", "on the training's threads")
+        rows = [
+            (name, str(amount) if name == "calls" else nanoseconds_text(amount))
+            for name, amount in own.items()
+        ]
+        self.screen.pairs(rows)
+
+    def _trouble(self) -> None:
+        run = self.run
+        lines = [
+            f"{warning.get('slug', 'warning')}: {warning.get('message', '')}" for warning in run.warnings
+        ]
+        lines += [
+            f"gap: {gap.get('dropped', '?')} lines were dropped ({gap.get('reason') or 'no reason recorded'})"
+            for gap in run.gaps
+        ]
+        if run.damaged:
+            lines.append(
+                f"damaged: {count_text(run.damaged, 'line')} of the journal cannot be read and is left out"
+            )
+        if not lines:
+            return
+        self.screen.heading("Warnings and gaps")
+        for line in lines:
+            self.screen.text(line, "yellow", indent=2)
+
+    def _first(self, rows: list[Any]) -> list[Any]:
+        return rows if self.everything else rows[:ROWS]
+
+    def _more(self, number: int) -> None:
+        if number > 0:
+            self.screen.line((f"  {self.screen.mark} {number} more; --all shows them", "dim"))

@@ -1,0 +1,118 @@
+"""`autotrack tail`: follows the metrics of a run while it writes them."""
+
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from autotrack.cli.context import complete_runs, newest, note, opened
+from autotrack.cli.output import duration_text, json_text, matches, number_text
+from autotrack.cli.screen import Screen
+
+if TYPE_CHECKING:
+    from autotrack.cli.follow import Line
+    from autotrack.index import Index, RunRecord
+
+LINES = 10
+
+
+def command(
+    ctx: typer.Context,
+    run: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[RUN]",
+            help="Id or unique prefix (default: the newest running run).",
+            autocompletion=complete_runs,
+        ),
+    ] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--key", "-k", metavar="PATTERN", help="Only metrics like this: 'val*'. May be repeated."
+        ),
+    ] = None,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=0, help="How many lines of before to start with.")
+    ] = LINES,
+    interval: Annotated[
+        float, typer.Option("--interval", "-i", min=0.05, help="Seconds between two looks.")
+    ] = 0.5,
+    plain: Annotated[
+        bool,
+        typer.Option("--plain", help="A line for each step, in a terminal too (a pipe always gets lines)."),
+    ] = False,
+    once: Annotated[bool, typer.Option("--once", help="Show what is there now, and leave.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON Lines: {step, time, values}.")] = False,
+) -> None:
+    """Follow a run's metrics until it ends."""
+    screen = Screen()
+    with opened(ctx) as index:
+        record = index.get(run) if run else _running(index)
+        if (screen.color or once) and screen.terminal and not plain and not as_json:
+            from autotrack.cli.live import follow_on_screen
+
+            record = follow_on_screen(index, record, screen, key or [], 0 if once else interval)
+        else:
+            record = _follow_lines(
+                index, record, screen, _Choice(key or [], lines, 0 if once else interval, as_json)
+            )
+    if record.status != "running":
+        note(f"{record.id} {record.name}: {record.status} after {duration_text(record.duration)}")
+
+
+class _Choice:
+    """How lines are chosen and written."""
+
+    def __init__(self, patterns: Sequence[str], lines: int, interval: float, as_json: bool) -> None:
+        self.patterns = patterns
+        self.lines = lines
+        self.interval = interval
+        self.as_json = as_json
+
+    def values(self, line: "Line") -> dict[str, float]:
+        """The values of a line that were asked for."""
+        return {key: value for key, value in line.values.items() if matches(key, self.patterns)}
+
+
+def _running(index: "Index") -> "RunRecord":
+    found = index.runs(where='status == "running"', limit=1, children=False)
+    return found[0] if found else newest(index)
+
+
+def _follow_lines(index: "Index", record: "RunRecord", screen: Screen, choice: _Choice) -> "RunRecord":
+    from autotrack.cli.follow import Feed
+
+    feed = Feed(Path(record.dir), record.id)
+    first = [line for line in feed.read(keep=choice.lines) if choice.values(line)]
+    _write(first[-choice.lines :] if choice.lines else [], screen, choice)
+    while choice.interval and record.status == "running":
+        time.sleep(choice.interval)
+        index.sync()
+        record = index.get(record.id)
+        _write(feed.read(), screen, choice)
+    return record
+
+
+def _write(lines: Iterable["Line"], screen: Screen, choice: _Choice) -> None:
+    for line in lines:
+        values = choice.values(line)
+        if not values:
+            continue
+        if choice.as_json:
+            moment = datetime.fromtimestamp(line.wall, UTC)
+            screen.stream.write(
+                json_text({"step": line.step, "time": moment, "values": values}, indent=None) + "\n"
+            )
+            continue
+        parts: list[tuple[str, str] | str] = [
+            (datetime.fromtimestamp(line.wall, UTC).astimezone().strftime("%H:%M:%S"), "dim"),
+            f"  step {line.step}",
+        ]
+        for key, value in values.items():
+            parts += ["  ", (f"{key}=", "dim"), number_text(value)]
+        screen.line(*parts)
+    screen.stream.flush()

@@ -1,0 +1,62 @@
+"""How a run ends: its status, its error, and the event that says so."""
+
+from typing import Any
+
+from autotrack import session
+from autotrack.guard import describe, reason
+from autotrack.journal.writer import Journal
+from autotrack.redact import redact_text
+
+_TRACEBACK_LENGTH = 20_000
+
+
+def status_of(error: BaseException | None) -> str:
+    """finished, failed, or interrupted (Ctrl-C, a SIGTERM that Python saw, exit codes 130 and 143)."""
+    if error is None or isinstance(error, GeneratorExit):
+        return "finished"
+    if isinstance(error, SystemExit):
+        if error.code in (None, 0):
+            return "finished"
+        return "interrupted" if error.code in (130, 143) else "failed"
+    # Lightning raises SIGTERMException after the step that the signal met; named here by shape, not by framework.
+    if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "SIGTERMException":
+        return "interrupted"
+    return "failed"
+
+
+def error_line(error: BaseException | None) -> str | None:
+    """An exception as one redacted "TypeName: message"."""
+    return None if error is None else redact_text(describe(error))
+
+
+def finish_body(
+    status: str, error: BaseException | None, line: str | None, exit_code: int | None, timings: dict[str, int]
+) -> dict[str, Any]:
+    """The body of a "finish" event."""
+    facts: dict[str, Any] | None = None
+    if error is not None:
+        facts = {"type": type(error).__name__, "message": _message(error), "traceback": _traceback(error)}
+    elif line is not None:
+        kind, _, message = line.partition(": ")
+        facts = {"type": kind, "message": message, "traceback": None}
+    return {"status": status, "error": facts, "exit_code": exit_code, "own_ns": timings}
+
+
+def close_journal(journal: Journal, wait: bool = False) -> None:
+    """Close a journal; its descriptor a little later, for threads in the middle of a write."""
+    fd = journal.close(wait=wait)
+    if fd is not None:
+        session.retire(fd)
+
+
+def _message(error: BaseException) -> str:
+    return redact_text(describe(error).partition(": ")[2])[:_TRACEBACK_LENGTH]
+
+
+def _traceback(error: BaseException) -> str | None:
+    if error.__traceback__ is None:
+        return None
+    import traceback
+
+    lines, _ = reason(traceback.format_exception, type(error), error, error.__traceback__)
+    return None if lines is None else redact_text("".join(lines))[-_TRACEBACK_LENGTH:]

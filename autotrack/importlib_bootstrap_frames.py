@@ -1,0 +1,69 @@
+"""The frames that stand between a user's call and the function of theirs that we observe.
+
+The name of this file matters. `warnings.warn(..., stacklevel=2)` names the caller's line, and one more frame
+in between would name ours instead: filters by module would no longer match, and warnings would appear or
+vanish.
+CPython leaves out frames whose file name holds "importlib" and "_bootstrap" (Lib/warnings.py,
+`_is_internal_frame`; the C twin does the same).
+"""
+
+from collections.abc import Callable
+from functools import update_wrapper, wraps
+from operator import itemgetter
+from types import MethodType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autotrack.patcher import Begin, Patcher
+
+
+def observing(original: Callable[..., Any], patcher: "Patcher", begin: "Begin") -> Callable[..., Any]:
+    """A stand-in for `original`, same name, signature and result; `begin` hears of calls while
+    patcher.live.
+    """
+
+    @wraps(original)
+    def observed(*args: Any, **kwargs: Any) -> Any:
+        if not patcher.live:
+            return original(*args, **kwargs)
+        with patcher.call(begin, args, kwargs) as call:
+            call.result = original(*call.args, **call.kwargs)
+        return call.result
+
+    return observed
+
+
+class PortableMethod:
+    """An observed method of a class that may be pickled by value.
+
+    cloudpickle copies the classes of a user's script with everything their methods refer to, which ends at a
+    lock of ours. In the class stands this descriptor: whoever asks for the method gets a plain function, and
+    whoever pickles the class gets the original.
+    """
+
+    def __init__(self, original: Callable[..., Any], patcher: "Patcher", begin: "Begin") -> None:
+        update_wrapper(self, original)
+        self._original = original
+        self._observed = observing(original, patcher, begin)
+
+    def __get__(self, instance: object, owner: type | None = None) -> Callable[..., Any]:
+        return self._observed if instance is None else MethodType(self._observed, instance)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._observed(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return itemgetter(0), ((self._original,),)
+
+
+def after_subclassing(owner: type, patcher: "Patcher", hear: Callable[[type], None]) -> Callable[..., None]:
+    """An `__init_subclass__` for `owner`, to be made a classmethod: does what was done before, then
+    `hear(cls)`.
+    """
+
+    def init_subclass(cls: Any, **kwargs: Any) -> None:
+        super(owner, cls).__init_subclass__(**kwargs)
+        if patcher.live:
+            hear(cls)
+
+    return init_subclass

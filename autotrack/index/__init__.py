@@ -1,0 +1,150 @@
+"""The index: a cache made from journals, and what answers questions from it. Deleting it loses nothing."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sqlalchemy import select
+
+from autotrack.errors import StoreError
+from autotrack.index import query
+from autotrack.index.database import Database
+from autotrack.index.history import History, Series
+from autotrack.index.parts import Artifact, Input, MetricSummary
+from autotrack.index.query import RunList
+from autotrack.index.record import RunRecord
+from autotrack.index.schema import folders, journals, segments
+from autotrack.index.sync import Progress, sync
+from autotrack.layout import STORE, Layout, find_store
+
+__all__ = [
+    "Artifact",
+    "History",
+    "Index",
+    "Input",
+    "MetricSummary",
+    "RunList",
+    "RunRecord",
+    "Series",
+    "get_run",
+    "open_index",
+    "runs",
+]
+
+
+class Index:
+    """The runs of one store. An index that is damaged, locked or of another version is built again, and
+    nothing is lost.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._database = Database(layout)
+        self._database.refill = lambda: sync(self._database, layout, seal_seconds=0)
+
+    @property
+    def path(self) -> Path | None:
+        """The index's file; None when it is in memory, because no file could be written."""
+        return self._database.path
+
+    def sync(
+        self,
+        progress: Progress | None = None,
+        only: tuple[str, str] | None = None,
+        seal_seconds: float = 0.5,
+    ) -> None:
+        """Read what is new in the journals, work out the states of runs, and seal what is over.
+
+        `progress(done, total)` is called after each folder. `only` (project, run id) looks at one
+        run's folder and seals nothing.
+        `seal_seconds` bounds the time for sealing; what is left is sealed the next time.
+        """
+        self._database.repaired(lambda: sync(self._database, self.layout, progress, only, seal_seconds))
+
+    def runs(
+        self,
+        project: str | None = None,
+        where: str | None = None,
+        order_by: str | Sequence[str] | None = None,
+        limit: int | None = None,
+        archived: bool = False,
+        children: bool = True,
+    ) -> RunList:
+        """The runs that fit, newest first, as of the last `sync()`.
+
+        `where`: a filter such as `config.lr < 0.01 and "best" in tags`. `order_by`: a field such as
+        `created`, `-duration`,
+        `metrics["loss"].min`, or several. `archived`: archived runs too. `children`: child runs too.
+        FilterError for a filter or ordering that does not parse.
+        """
+        return query.find(self._database, self.layout, project, where, order_by, limit, archived, children)
+
+    def get(self, id_or_prefix: str) -> RunRecord:
+        """One run by its id or the beginning of it; RunNotFound and AmbiguousRun name candidates."""
+        return query.get(self._database, self.layout, id_or_prefix)
+
+    def problems(self) -> list[str]:
+        """One sentence for each file in the store that could not be read as a journal."""
+        statement = (
+            select(folders.c.project, folders.c.run, segments.c.problem)
+            .join(journals, journals.c.folder == folders.c.pk)
+            .join(segments, segments.c.journal == journals.c.pk)
+            .where(segments.c.problem.is_not(None))
+            .order_by(folders.c.project, folders.c.run, segments.c.problem)
+        )
+        rows = self._database.ask(lambda connection: connection.execute(statement).all())
+        return [f"{self.layout.run_dir(row.project, row.run)}: {row.problem}" for row in rows]
+
+    def rebuild(self, progress: Progress | None = None) -> None:
+        """Throw the index away and build it again from the journals."""
+        self._database.repaired(self._database.empty)
+        self.sync(progress)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._database.close()
+
+    def __enter__(self) -> "Index":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def open_index(store: Path | str | None = None) -> Index:
+    """The index of a store (default: found as for recording); nothing is read until `sync()`.
+
+    `store` is an `.autotrack` folder or the folder that holds one. StoreError when there is none.
+    """
+    root = find_store() if store is None else Path(store)
+    if root.name != STORE and not (root / "runs").is_dir() and (root / STORE).is_dir():
+        root = root / STORE
+    if not root.exists():
+        raise StoreError(
+            f"There is no store at {root}. Record a run first, or set AUTOTRACK_DIR to the folder of a store."
+        )
+    if not root.is_dir():
+        raise StoreError(
+            f"{root} is a file, and a store is a folder. Set AUTOTRACK_DIR to the folder of a store."
+        )
+    return Index(Layout(root))
+
+
+def runs(
+    project: str | None = None,
+    where: str | None = None,
+    order_by: str | Sequence[str] | None = None,
+    limit: int | None = None,
+    archived: bool = False,
+    children: bool = True,
+) -> RunList:
+    """The runs of the store that fit, newest first; see `Index.runs`."""
+    index = open_index()
+    index.sync()
+    return index.runs(project, where, order_by, limit, archived, children)
+
+
+def get_run(id_or_prefix: str) -> RunRecord:
+    """One run of the store by its id or the beginning of it; see `Index.get`."""
+    index = open_index()
+    index.sync()
+    return index.get(id_or_prefix)

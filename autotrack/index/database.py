@@ -1,0 +1,246 @@
+"""The connection to the index: pragmas, transactions, and the healing of an index that is broken, locked or
+old.
+"""
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool, StaticPool
+
+from autotrack.guard import warn
+from autotrack.index import schema
+from autotrack.index.place import index_paths, on_network, writable
+from autotrack.index.schema import Broken
+from autotrack.layout import Layout
+
+WAIT_SECONDS = 20.0
+T = TypeVar("T")
+
+
+ERRORS = (DBAPIError, sqlite3.Error, Broken)
+
+
+class Database:
+    """One index, in a file or in memory. Connections are opened for each use, so that a fork inherits none."""
+
+    def __init__(self, layout: Layout, wait: float = WAIT_SECONDS) -> None:
+        self._layout = layout
+        self._wait = wait
+        self.path: Path | None = None
+        self.refill: Callable[[], None] = lambda: None
+        self.engine = self._open()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection that sees one state of the index."""
+        with self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that other writers wait for."""
+        with self.engine.connect().execution_options(autotrack_write=True) as connection, connection.begin():
+            yield connection
+
+    def ask(self, question: Callable[[Connection], T]) -> T:
+        """The answer of a function that reads; from an index built again, if this one is damaged."""
+
+        def answer() -> T:
+            with self.reading() as connection:
+                return question(connection)
+
+        return self.repaired(answer)
+
+    def repaired(self, action: Callable[[], T]) -> T:
+        """Run an action; after an error of the database once more on a new index, then once more on one in
+        memory.
+        """
+        try:
+            return action()
+        except ERRORS as error:
+            self._repair(error)
+        try:
+            self.refill()
+            return action()
+        except ERRORS:
+            self._use_memory()
+        self.refill()
+        return action()
+
+    def _repair(self, error: Exception) -> None:
+        """Open an index that can be used: another file in place of a damaged one, memory where others hold
+        the file.
+        """
+        self.engine.dispose()
+        if self.path is None or is_locked(error) or not self._remove(self.path, isinstance(error, Broken)):
+            self._tell_locked(error)
+            self._use_memory()
+        else:
+            self.engine = self._open()
+
+    def _tell_locked(self, error: Exception) -> None:
+        if is_locked(error):
+            warn(
+                "index-locked",
+                f"The index {self.path} is held by another process; it is built in memory this time.",
+            )
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.engine.dispose()
+
+    def empty(self) -> None:
+        """Drop everything; the tables are there again afterwards."""
+        with self.writing() as connection:
+            schema.metadata.drop_all(connection)
+            schema.metadata.create_all(connection)
+
+    def _open(self) -> Engine:
+        for path in index_paths(self._layout):
+            for _ in range(3):
+                if not writable(path):
+                    break
+                engine = _file_engine(path, self._wait)
+                try:
+                    _prepare(engine)
+                except (Broken, DBAPIError) as error:
+                    engine.dispose()
+                    if is_locked(error):
+                        warn(
+                            "index-locked",
+                            f"The index {path} is held by another process; it is built in memory this time.",
+                        )
+                        return self._use_memory()
+                    if not self._remove(path):
+                        break
+                else:
+                    self.path = path
+                    return engine
+        return self._use_memory()
+
+    def _use_memory(self) -> Engine:
+        self.path = None
+        self.engine = create_engine(
+            "sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False}
+        )
+        _listen(self.engine)
+        _prepare(self.engine)
+        return self.engine
+
+    def _remove(self, path: Path, surely: bool = False) -> bool:
+        """Delete a broken index, unless another process has replaced it meanwhile. Whether it may be opened
+        again.
+        """
+        with _alone(path):
+            if not surely and self._is_sound(path):
+                return True
+            try:
+                for suffix in ("-wal", "-shm", "-journal"):
+                    Path(f"{path}{suffix}").unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
+            except OSError:
+                return False
+        return True
+
+    def _is_sound(self, path: Path) -> bool:
+        engine = _file_engine(path, self._wait)
+        try:
+            _prepare(engine)
+            with engine.connect() as connection:
+                return connection.exec_driver_sql("PRAGMA quick_check(1)").scalar() == "ok"
+        except ERRORS:
+            return False
+        finally:
+            engine.dispose()
+
+
+def is_locked(error: Exception) -> bool:
+    """Whether the error says that another process holds the index."""
+    origin = error if isinstance(error, sqlite3.Error) else getattr(error, "orig", None)
+    code = getattr(origin, "sqlite_errorcode", 0) or 0
+    return isinstance(origin, sqlite3.OperationalError) and code & 0xFF in (
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+    )
+
+
+def _file_engine(path: Path, wait: float) -> Engine:
+    url = URL.create("sqlite", database=str(path))
+    engine = create_engine(
+        url, poolclass=NullPool, connect_args={"timeout": wait, "check_same_thread": False}
+    )
+    _listen(engine)
+    wal = not on_network(path)
+
+    @event.listens_for(engine, "connect")
+    def pragmas(connection: sqlite3.Connection, record: Any) -> None:
+        if wal:
+            connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    return engine
+
+
+def _listen(engine: Engine) -> None:
+    """Transactions begin as SQLAlchemy says, at once for writers, not when the driver thinks fit."""
+
+    @event.listens_for(engine, "connect")
+    def plain(connection: sqlite3.Connection, record: Any) -> None:
+        connection.isolation_level = None
+        connection.execute("PRAGMA trusted_schema=OFF")
+        connection.execute("PRAGMA cache_size=-65536")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        write = connection.get_execution_options().get("autotrack_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _prepare(engine: Engine) -> None:
+    """Make the tables in an empty file; Broken for a file with another schema."""
+    with engine.connect() as connection:
+        if _is_current(connection):
+            return
+    with engine.connect().execution_options(autotrack_write=True) as connection, connection.begin():
+        if _is_current(connection):
+            return
+        schema.metadata.create_all(connection)
+        connection.exec_driver_sql(f"PRAGMA user_version={schema.VERSION}")
+
+
+def _is_current(connection: Connection) -> bool:
+    version = connection.exec_driver_sql("PRAGMA user_version").scalar()
+    tables = {
+        str(row[0]) for row in connection.exec_driver_sql("SELECT name FROM sqlite_schema WHERE type='table'")
+    }
+    if version == schema.VERSION and tables >= set(schema.metadata.tables):
+        return True
+    if version == 0 and not tables:
+        return False
+    raise Broken(f"the index has schema {version} and {len(tables)} tables")
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One process at a time, where the system has file locks."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    try:
+        fd = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        yield
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)

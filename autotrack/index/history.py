@@ -1,0 +1,106 @@
+"""The series of a run: a mapping from keys to arrays."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from autotrack.index import frames
+from autotrack.index.series import Points, thin_out
+from autotrack.journal.reader import Floats, Ints
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+
+
+@dataclass(frozen=True)
+class Series:
+    """The points of one key in the order they were recorded.
+
+    `steps`: int64; `times`: float64, Unix seconds (UTC); `values`: float64, NaN and infinities as
+    recorded. All of one length.
+    """
+
+    steps: Ints
+    times: Floats
+    values: Floats
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __repr__(self) -> str:
+        if not len(self):
+            return "Series(0 points)"
+        return (
+            f"Series({len(self)} points, steps {self.steps[0]} to {self.steps[-1]}, last {self.values[-1]:g})"
+        )
+
+
+class History(Mapping[str, Series]):
+    """The series of a run by key: `history["loss"].values`."""
+
+    def __init__(self, series: Mapping[str, Series]) -> None:
+        self._series = dict(series)
+
+    def __getitem__(self, key: str) -> Series:
+        try:
+            return self._series[key]
+        except KeyError:
+            raise KeyError(missing_key(key, list(self._series))) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._series)
+
+    def __len__(self) -> int:
+        return len(self._series)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._series
+
+    def __repr__(self) -> str:
+        inside = ", ".join(f"{key!r}: {len(series)} points" for key, series in list(self._series.items())[:8])
+        return f"History({inside}{', …' if len(self) > 8 else ''})"
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """One row a point: key, step, time (UTC), value. Needs pandas."""
+        return frames.pandas_frame(self._columns())
+
+    def to_polars(self) -> "polars.DataFrame":
+        """One row a point: key, step, time (UTC), value. Needs polars."""
+        return frames.polars_frame(self._columns())
+
+    def _columns(self) -> frames.Columns:
+        series = list(self._series.values())
+        none = np.zeros(0)
+        return {
+            "key": [key for key, one in self._series.items() for _ in range(len(one))],
+            "step": np.concatenate([none.astype(np.int64), *(one.steps for one in series)]),
+            "time": frames.moments(np.concatenate([none, *(one.times for one in series)])),
+            "value": np.concatenate([none, *(one.values for one in series)]),
+        }
+
+
+def series_of(points: Points, max_points: int | None) -> Series:
+    """Points as a series, thinned out to at most `max_points`."""
+    steps = points.steps if points.steps is not None else np.arange(len(points), dtype=np.int64)
+    times, values = points.times / 1e6, points.values
+    if max_points is not None:
+        places = thin_out(values, max_points)
+        steps, times, values = steps[places], times[places], values[places]
+    return Series(steps, times, values)
+
+
+def missing_key(key: object, known: list[str]) -> str:
+    """The sentence for a key that is not there."""
+    near = get_close_matches(str(key), known, 3)
+    hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else _listed(known)
+    return f"no metric {key!r} in this run. {hint}"
+
+
+def _listed(known: list[str]) -> str:
+    if not known:
+        return "It has none."
+    return f"It has: {', '.join(map(repr, known[:12]))}{', …' if len(known) > 12 else ''}."

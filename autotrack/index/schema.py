@@ -1,0 +1,195 @@
+"""The tables of the index, and the number that changes with them.
+
+History of the schema: 1, the first. An index of another number is thrown away and built again from the
+journals.
+Times are Unix nanoseconds unless a column says otherwise; a NULL number in `metrics` stands for NaN.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+VERSION = 1
+metadata = MetaData()
+
+
+class Broken(Exception):
+    """The index cannot be used: it is damaged, or of another schema."""
+
+
+folders = (
+    Table(  # one run folder; `settled`: final and its writer gone, so an unchanged `mtime` need not be opened
+        "folders",
+        metadata,
+        Column("pk", Integer, primary_key=True),
+        Column("project", Text, nullable=False),
+        Column("run", Text, nullable=False),
+        Column("mtime", BigInteger, nullable=False),
+        Column("settled", Boolean, nullable=False),
+        Column("sealed", Boolean, nullable=False),
+        Column("problem", Text),
+        UniqueConstraint("project", "run"),
+    )
+)
+
+journals = Table(  # one file stem: one process of one run
+    "journals",
+    metadata,
+    Column("pk", Integer, primary_key=True),
+    Column("folder", ForeignKey("folders.pk"), nullable=False, index=True),
+    Column("stem", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("rank", Integer, nullable=False),
+    Column("host", Text),
+    Column("pid", BigInteger),
+    Column("pidns", Text),
+    Column("boot", Text),
+    Column("started", BigInteger),
+    Column("wall", BigInteger),
+    UniqueConstraint("folder", "stem"),
+)
+
+segments = Table(  # one file: how far it was read (`offset`, in decompressed bytes) and its clocks
+    "segments",
+    metadata,
+    Column("journal", ForeignKey("journals.pk"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("offset", BigInteger, nullable=False),
+    Column("damaged", Integer, nullable=False),
+    Column("unknown", Integer, nullable=False),
+    Column("wall", BigInteger),
+    Column("mono", BigInteger),
+    Column("last_wall", BigInteger),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("problem", Text),
+)
+
+runs = Table(  # a folder's run (`root`), or a child whose events stand in that folder's journals
+    "runs",
+    metadata,
+    Column("pk", Integer, primary_key=True),
+    Column("folder", ForeignKey("folders.pk"), nullable=False),
+    Column("id", Text, nullable=False, index=True),
+    Column("root", Boolean, nullable=False),
+    Column("shown", Boolean, nullable=False),
+    Column("project", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("parent", Text, index=True),
+    Column("group", Text),
+    Column("notes", Text, nullable=False),
+    Column("tags", Text, nullable=False),
+    Column("framework", Text),
+    Column("opened_by", Text),
+    Column("archived", Boolean, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("finished", BigInteger),
+    Column("duration", Double, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("last_wall", BigInteger, nullable=False),
+    Column("ended", Text),
+    Column("config", LargeBinary, nullable=False),
+    Column("finish", LargeBinary),
+    UniqueConstraint("folder", "id"),
+)
+
+tags = Table(
+    "tags",
+    metadata,
+    Column("run", ForeignKey("runs.pk"), primary_key=True),
+    Column("tag", Text, primary_key=True),
+)
+
+config_values = (
+    Table(  # `number` for numbers and truth values, `text` for strings and lists (as JSON); both NULL: None
+        "config_values",
+        metadata,
+        Column("run", ForeignKey("runs.pk"), primary_key=True),
+        Column("key", Text, primary_key=True),
+        Column("kind", Text, nullable=False),
+        Column("number", Double),
+        Column("text", Text),
+    )
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("pk", Integer, primary_key=True),
+    Column("key", Text, nullable=False, unique=True),
+)
+
+metrics = Table(  # what `history()` of the key amounts to
+    "metrics",
+    metadata,
+    Column("run", ForeignKey("runs.pk"), primary_key=True),
+    Column("key", ForeignKey("keys.pk"), primary_key=True),
+    Column("first", Double),
+    Column("last", Double),
+    Column("min", Double),
+    Column("max", Double),
+    Column("mean", Double),
+    Column("count", BigInteger, nullable=False),
+    Column("nonfinite", BigInteger, nullable=False),
+    Column("first_step", BigInteger),
+    Column("last_step", BigInteger),
+    Column("min_step", BigInteger),
+    Column("max_step", BigInteger),
+)
+
+events = Table(  # everything but metrics, samples and heartbeats; `body` as JSON, compressed when long
+    "events",
+    metadata,
+    Column("pk", Integer, primary_key=True),
+    Column("run", ForeignKey("runs.pk"), nullable=False),
+    Column("journal", ForeignKey("journals.pk"), nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("wall", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index("events_by_run", "run", "kind"),
+)
+
+chunks = (
+    Table(  # up to a few thousand points of one key in the order of one journal's file; times in microseconds
+        "chunks",
+        metadata,
+        Column("pk", Integer, primary_key=True),
+        Column("run", ForeignKey("runs.pk"), nullable=False),
+        Column("key", ForeignKey("keys.pk"), nullable=False),
+        Column("journal", ForeignKey("journals.pk"), nullable=False),
+        Column("sampled", Boolean, nullable=False),
+        Column("part", Integer, nullable=False),
+        Column("count", Integer, nullable=False),
+        Column("nonfinite", Integer, nullable=False),
+        Column("sum", Double, nullable=False),
+        Column("min", Double),
+        Column("min_step", BigInteger),
+        Column("max", Double),
+        Column("max_step", BigInteger),
+        Column("first", Double),
+        Column("first_step", BigInteger),
+        Column("first_seq", BigInteger, nullable=False),
+        Column("first_time", BigInteger, nullable=False),
+        Column("last", Double),
+        Column("last_step", BigInteger),
+        Column("last_seq", BigInteger, nullable=False),
+        Column("last_time", BigInteger, nullable=False),
+        Column("seqs", LargeBinary, nullable=False),
+        Column("steps", LargeBinary),
+        Column("times", LargeBinary, nullable=False),
+        Column("values", LargeBinary, nullable=False),
+        UniqueConstraint("run", "key", "journal", "sampled", "part"),
+    )
+)

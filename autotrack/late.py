@@ -1,0 +1,54 @@
+"""Metrics that arrive after their run has ended: `trainer.test()` after `trainer.fit()`, `model.evaluate()` after `model.fit()`.
+
+The run's own journal is closed by then. They go to a journal of their own in the run's folder, as later edits do; status and
+end of the run stay what they were.
+"""
+
+import os
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from autotrack import background
+from autotrack.errors import NotScalar
+from autotrack.guard import warn
+from autotrack.journal.format import encode, spell
+from autotrack.journal.writer import Journal
+from autotrack.values import is_deferred, number, snapshot
+
+if TYPE_CHECKING:
+    from autotrack.run import Run
+
+
+def log_late(run: "Run", values: Mapping[str, Any], step: int) -> None:
+    """`run.log(values, step)` for a run that may have ended; tensors on an accelerator are read by the helper thread."""
+    journal = getattr(run, "_journal", None)
+    if journal is None or not journal.closed:
+        run.log(values, step=step)
+    elif any(is_deferred(value) for value in values.values()):
+        copies = {key: snapshot(value) if is_deferred(value) else value for key, value in values.items()}
+        background.submit(_write, run, copies, step)
+    else:
+        _write(run, values, step)
+
+
+def _write(run: "Run", values: Mapping[str, Any], step: int) -> None:
+    numbers = {}
+    for key, value in values.items():
+        try:
+            numbers[key] = number(value)
+        except NotScalar as error:
+            warn("metric-value", f"The metric {key!r} was left out: {error}.", key=key)
+    if not numbers:
+        return
+    # A child lies in its root's folder, which bears the root's id.
+    root = run.dir.name
+    journal = Journal(run.dir, run=root, project=run.project, role="edit", rank=0, fallback=lambda: None)
+    journal.open()
+    child = () if run.id == root else (run.id,)
+    started = time.monotonic_ns()
+    seq = journal.next_seq()
+    journal.write(seq, encode("m", seq, started, step, spell(numbers), *child), started)
+    fd = journal.close(wait=False)
+    if fd is not None:
+        os.close(fd)

@@ -1,0 +1,226 @@
+"""Where things lie on disk, how they are named, and who may read them."""
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from autotrack.config import setting
+from autotrack.errors import StoreError
+
+STORE = ".autotrack"
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+_PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
+_GITIGNORE = "# Made by autotrack: the records of runs do not belong in git.\n*\n"
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+def new_run_id() -> str:
+    """Ten random base32 characters from the system's generator; no random state of the process is touched."""
+    bits = int.from_bytes(os.urandom(7), "big")
+    return "".join(_ALPHABET[(bits >> (5 * place)) & 31] for place in range(10))
+
+
+def is_run_id(text: str) -> bool:
+    """Whether a text may name a run's folder: letters, digits, - and _, at most 64, the first a letter or digit."""
+    return _RUN_ID.fullmatch(text) is not None
+
+
+def encode_project(project: str) -> str:
+    """A project's name as one folder name: percent-encoded, never empty, never starting with a dot, at most 255 bytes."""
+    data = project.encode("utf-8", "surrogatepass") or b" "
+    text = "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in data)
+    if text.startswith("."):
+        text = "%2E" + text[1:]
+    if len(text) <= 255:
+        return text
+    raise StoreError(
+        f"The project name {project[:40]!r}… is too long: encoded it takes {len(text)} characters, and a folder may have 255. "
+        "Give a shorter project=."
+    )
+
+
+def decode_project(folder: str) -> str:
+    """The project that `encode_project` made this folder name from."""
+    if "%" not in folder:
+        return folder
+    parts = re.split(r"%([0-9A-Fa-f]{2})", folder)
+    data = bytearray()
+    for place, part in enumerate(parts):
+        data += bytes([int(part, 16)]) if place % 2 else part.encode("utf-8", "surrogateescape")
+    text = data.decode("utf-8", "surrogatepass")
+    return "" if text == " " else text
+
+
+def git_root(start: Path) -> Path | None:
+    """The nearest folder upwards that holds a `.git` (folder, or file as in worktrees and submodules)."""
+    for folder in _upwards(start):
+        if os.path.lexists(folder / ".git"):
+            return folder
+    return None
+
+
+def find_store(start: Path | None = None) -> Path:
+    """The store: AUTOTRACK_DIR, else the nearest `.autotrack` upwards, else at the git root, else in the working folder."""
+    override = setting("DIR")
+    if override:
+        return Path(os.path.abspath(os.path.expanduser(override)))
+    start = working_folder() if start is None else start
+    root = None
+    for folder in _upwards(start):
+        if (folder / STORE).is_dir():
+            return folder / STORE
+        if root is None and os.path.lexists(folder / ".git"):
+            root = folder
+    return (root or start) / STORE
+
+
+def default_project(start: Path | None = None) -> str:
+    """The name of the git root's folder, else of the working folder."""
+    start = working_folder() if start is None else start
+    return (git_root(start) or start).name or "default"
+
+
+def working_folder() -> Path:
+    """The working folder, also when it was deleted under us."""
+    try:
+        return Path(os.getcwd())
+    except OSError:
+        return Path(os.environ.get("PWD") or "/")
+
+
+def state_folder() -> Path:
+    """The user's state folder (XDG_STATE_HOME, else ~/.local/state, else the temporary folder) for what finds no other place."""
+    return _user_folder("XDG_STATE_HOME", ".local/state")
+
+
+def cache_folder() -> Path:
+    """The user's cache folder (XDG_CACHE_HOME, else ~/.cache, else the temporary folder)."""
+    return _user_folder("XDG_CACHE_HOME", ".cache")
+
+
+def fallback_store() -> Path:
+    """Where runs go when the store refuses them: AUTOTRACK_FALLBACK, else the user's state folder."""
+    return Path(setting("FALLBACK") or state_folder() / "store")
+
+
+class Layout:
+    """The places inside one store."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.runs = root / "runs"
+        self.open = root / "open"
+        self.objects = root / "objects"
+        self.registry = root / "registry"
+        self.index = root / "index.db"
+
+    def run_dir(self, project: str, run_id: str) -> Path:
+        """The folder of one run."""
+        return self.runs / encode_project(project) / run_id
+
+    def create(self) -> None:
+        """Make the store's folders (0700, group-readable where the store is setgid); StoreError says what stands in the way."""
+        try:
+            if not self.root.is_dir():
+                make_private_folder(self.root)
+            for folder in (self.runs, self.open):
+                if not folder.is_dir():
+                    make_private_folder(folder)
+            self._write_gitignore()
+        except FileExistsError as error:
+            raise StoreError(
+                f"{error.filename} is a file, and autotrack needs a folder there. {_ELSEWHERE}"
+            ) from error
+        except NotADirectoryError as error:
+            raise StoreError(f"{self.root} lies below a file. {_ELSEWHERE}") from error
+        except PermissionError as error:
+            raise StoreError(f"{self.root} may not be written by this user. {_ELSEWHERE}") from error
+        except OSError as error:
+            raise StoreError(
+                f"{self.root} cannot be used: {error.strerror or error}. {_ELSEWHERE}"
+            ) from error
+
+    def _write_gitignore(self) -> None:
+        path = self.root / ".gitignore"
+        if not path.exists():
+            with suppress(FileExistsError):
+                write_private(path, _GITIGNORE.encode())
+
+
+_ELSEWHERE = "Set AUTOTRACK_DIR (or dir=) to a folder that you can write to."
+
+
+def make_private_folder(path: Path) -> None:
+    """Make a folder and its parents: 0700, or as the parent where that is setgid (a team's store)."""
+    parent = path.parent
+    if not parent.is_dir() and parent != path:
+        make_private_folder(parent)
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+        return
+    if os.name == "posix" and stat.S_IMODE(os.stat(parent).st_mode) & stat.S_ISGID:
+        os.chmod(path, 0o2750)
+
+
+def open_private(path: str | Path, flags: int) -> int:
+    """Open a file for us alone (0600; 0640 in a setgid folder), close-on-exec; the descriptor is returned."""
+    mode = 0o600
+    if os.name == "posix" and os.stat(os.path.dirname(path) or ".").st_mode & stat.S_ISGID:
+        mode = 0o640
+    return os.open(path, flags | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0), mode)
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a small new file; FileExistsError when it is there."""
+    fd = open_private(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+    finally:
+        os.close(fd)
+
+
+def replace_private(path: Path, data: bytes) -> None:
+    """Write a small file by way of a temporary one beside it, so that readers see the old or the new one, whole."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.{new_run_id()}.tmp")
+    try:
+        write_private(temporary, data)
+        os.replace(temporary, path)
+    finally:
+        with suppress(OSError):
+            os.unlink(temporary)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a path lies in a folder that the system empties."""
+    import tempfile
+
+    place = os.path.realpath(path)
+    return any(
+        place == folder or place.startswith(folder + os.sep)
+        for folder in map(os.path.realpath, {tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm"})
+    )
+
+
+def _upwards(start: Path) -> Iterator[Path]:
+    yield start
+    yield from start.parents
+
+
+def _user_folder(variable: str, below_home: str) -> Path:
+    given = os.environ.get(variable)
+    if given:
+        return Path(given) / "autotrack"
+    home = os.path.expanduser("~")
+    if home not in ("~", "", "/"):
+        return Path(home) / below_home / "autotrack"
+    import tempfile
+
+    return Path(tempfile.gettempdir()) / f"autotrack-{os.getuid() if hasattr(os, 'getuid') else 'user'}"

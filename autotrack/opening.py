@@ -1,0 +1,308 @@
+"""How runs begin: `init`, the launcher's run, the run of a training, and attaching to a parent process's run."""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from time import monotonic_ns
+from typing import Any
+
+from autotrack import background, marks, session
+from autotrack.config import setting
+from autotrack.errors import StoreError
+from autotrack.exits import watch_exit
+from autotrack.guard import forget, guarded, warn
+from autotrack.journal.writer import Journal
+from autotrack.layout import (
+    Layout,
+    decode_project,
+    default_project,
+    fallback_store,
+    find_store,
+    is_run_id,
+    is_temporary,
+    new_run_id,
+)
+from autotrack.process import is_worker, rank
+from autotrack.run import Run
+from autotrack.start import Start
+
+RESUME_WORDS = ("allow", "must", "never")
+
+
+def init(
+    project: str | None = None,
+    name: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    tags: Iterable[str] | str | None = None,
+    group: str | None = None,
+    notes: str | None = None,
+    parent: "Run | str | None" = None,
+    id: str | None = None,
+    resume: str | bool | None = None,
+    dir: str | os.PathLike[str] | None = None,
+    mode: str | None = None,
+) -> Run:
+    """Open a run and make it the current one; also a context manager. Never raises for what the disk does.
+
+    `project`, `name`, `group`, `tags` default to AUTOTRACK_PROJECT, _NAME, _GROUP, _TAGS; the project at last to the name of
+    the git root's or working folder. `id` continues that run if it exists (`resume`: "allow" by default, "must", "never").
+    `dir`: the store's folder, default AUTOTRACK_DIR, else the nearest `.autotrack` upwards. `mode="disabled"` records nothing.
+    Under `autotrack run` the first call takes over the launcher's run, later ones open child runs.
+    """
+    wanted = Wanted(project, name, group, _tags(tags), notes or "", _id(parent), id, _resume(resume), dir)
+    if mode == "disabled" or not session.recording():
+        run = _disabled_run(wanted)
+    else:
+        run = _adopt(wanted) or attach() or open_root(wanted, "init")
+        watch_exit(run)
+    if config is not None:
+        run.update_config(config, source="init")
+    session.set_current(run)
+    return run
+
+
+class Wanted:
+    """What the caller wants of a new run; what is None comes from the environment or is worked out."""
+
+    def __init__(
+        self,
+        project: str | None = None,
+        name: str | None = None,
+        group: str | None = None,
+        tags: tuple[str, ...] = (),
+        notes: str = "",
+        parent: str | None = None,
+        id: str | None = None,
+        resume: str = "allow",
+        dir: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.project = str(project or setting("PROJECT") or default_project())
+        self.given_project = project
+        self.given_name = name
+        self.name = name or setting("NAME")
+        self.group = group or setting("GROUP")
+        self.tags = tags or _tags(setting("TAGS"))
+        self.notes = notes
+        self.parent = parent
+        self.id = id
+        self.resume = resume
+        self.dir = dir
+
+
+def open_root(wanted: Wanted, opened_by: str, framework: str | None = None) -> Run:
+    """Open a run with a folder of its own."""
+    started = monotonic_ns()
+    if not session.open_runs():
+        forget()
+    owner = marks.owner()
+    parent = wanted.parent or (owner.run if owner is not None else None)
+    store = Path(os.path.abspath(os.path.expanduser(wanted.dir))) if wanted.dir else None
+    layout = _usable(store or (owner.store if owner is not None and not setting("DIR") else find_store()))
+    given = wanted.id or (setting("RUN_ID") if marks.OWNER not in os.environ else None)
+    found = _find(layout, given) if given else None
+    if found is not None and wanted.resume == "never":
+        warn(
+            "resume",
+            f"The run {given} exists and resume='never' was asked for: a new run is begun under another id.",
+        )
+        given = found = None
+    if given and found is None and wanted.resume == "must":
+        warn(
+            "resume",
+            f"resume='must' was asked for, and {layout.root} holds no run {given}: it is begun anew.",
+            key=given,
+        )
+    project, run_id = found or (wanted.project, _new_id(given))
+    facts = Start(
+        wanted.name or framework or _default_name(),
+        project,
+        parent,
+        wanted.group,
+        wanted.tags,
+        wanted.notes,
+        opened_by,
+        framework,
+    )
+    journal = _journal(layout, project, run_id, "run")
+    run = Run(journal, layout, facts, id=run_id)
+    run.event("start", facts.body(resumed=found is not None))
+    with guarded("marking a run as open"):
+        marks.mark_open(layout, run_id, project)
+    marks.export(run_id, project, layout.root)
+    session.register(run)
+    background.submit(_surround, run)
+    run.opened_in(monotonic_ns() - started)
+    return run
+
+
+def launch(
+    project: str | None = None, name: str | None = None, tags: tuple[str, ...] = (), group: str | None = None
+) -> Run | None:
+    """The run of `autotrack run`, from the interpreter's start to its end; None in workers and where nothing is recorded."""
+    if not session.recording() or is_worker() or rank() > 0:
+        return None
+    run = open_root(Wanted(project, name, group, tags, id=marks.continued()), "launcher")
+    session.set_launched(run)
+    watch_exit(run)
+    return run
+
+
+def _adopt(wanted: Wanted) -> Run | None:
+    """The launcher's run for the first `init` of its script; a child of it for the later ones."""
+    run = session.launched()
+    if run is None or run not in session.open_runs() or wanted.id is not None:
+        return None
+    if run.adopted:
+        child: Run = run.child(wanted.given_name or wanted.name or run.name, tags=wanted.tags)
+        return child
+    run.adopt(wanted.given_name, wanted.given_project, wanted.group, wanted.tags, wanted.notes)
+    adopted: Run = run
+    return adopted
+
+
+def attach() -> Run | None:
+    """In a worker or a rank above 0 of a run of an ancestor process: that run, written to from here."""
+    owner = marks.owner() if is_worker() or rank() > 0 else None
+    if owner is None:
+        return None
+    layout = Layout(owner.store)
+    journal = _journal(layout, owner.project, owner.run, "worker")
+    facts = Start(owner.run, owner.project, None, None, (), "", "worker")
+    run = Run(journal, layout, facts, id=owner.run)
+    session.register(run)
+    return run
+
+
+def _journal(layout: Layout, project: str, run_id: str, role: str) -> Journal:
+    def elsewhere() -> Path | None:
+        return Layout(fallback_store()).run_dir(project, run_id)
+
+    journal = Journal(
+        layout.run_dir(project, run_id),
+        run=run_id,
+        project=project,
+        role=role,
+        rank=rank(),
+        fallback=elsewhere,
+    )
+    journal.start()
+    return journal
+
+
+def _usable(store: Path) -> Layout:
+    """The store's layout with its folders made; where that cannot be, the fallback store, with one warning."""
+    layout = Layout(store)
+    try:
+        layout.create()
+        if not os.access(layout.runs, os.W_OK | os.X_OK):
+            raise StoreError(f"{store} may not be written by this user.")
+    except StoreError as error:
+        other = Layout(fallback_store())
+        try:
+            other.create()
+        except StoreError as second:
+            warn(
+                "store",
+                f"{error} The fallback does not work either: {second} Events are kept in memory only.",
+                key=str(store),
+            )
+            return layout
+        warn("store", f"{error} This run is recorded in {other.root} instead.", key=str(store))
+        return other
+    if not setting("DIR") and is_temporary(store):
+        warn(
+            "temporary-store",
+            f"The store {store} lies in a folder that the system empties; set AUTOTRACK_DIR to keep it.",
+            key=str(store),
+        )
+    return layout
+
+
+def _surround(run: Run) -> None:
+    """On the helper thread: describe what surrounds the run, and begin to sample the machine."""
+    from autotrack.capture.base import collect
+    from autotrack.sampler import start
+
+    with guarded("capturing the environment"):
+        collect(run)
+    with guarded("starting the sampler"):
+        run.on_finish(start(run).stop)
+
+
+def _find(layout: Layout, run_id: str) -> tuple[str, str] | None:
+    """(project, id) of the run whose id this is, or of the only one that begins with it."""
+    found = []
+    for project in _names(layout.runs):
+        for name in _names(layout.runs / project):
+            if name == run_id:
+                return decode_project(project), name
+            if name.startswith(run_id):
+                found.append((decode_project(project), name))
+    return found[0] if len(found) == 1 else None
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def _new_id(given: str | None) -> str:
+    if given is None:
+        return new_run_id()
+    if is_run_id(given):
+        return given
+    warn(
+        "run-id",
+        f"{given!r} cannot be a run id (letters, digits, - and _, at most 64); another one was made.",
+        key=given[:99],
+    )
+    return new_run_id()
+
+
+def _default_name() -> str:
+    import sys
+
+    main = getattr(sys.modules.get("__main__"), "__file__", None) or (sys.argv[0] if sys.argv else "")
+    stem = os.path.splitext(os.path.basename(main))[0]
+    return stem if stem and not stem.startswith("-") else "run"
+
+
+def _disabled_run(wanted: Wanted) -> Run:
+    facts = Start(
+        wanted.name or "disabled", wanted.project, None, wanted.group, wanted.tags, wanted.notes, "disabled"
+    )
+    return Run(None, Layout(find_store()), facts, id=new_run_id())
+
+
+def _tags(tags: Iterable[str] | str | None) -> tuple[str, ...]:
+    if tags is None:
+        return ()
+    if isinstance(tags, str):
+        return tuple(tag.strip() for tag in tags.split(",") if tag.strip())
+    return tuple(dict.fromkeys(str(tag) for tag in tags))
+
+
+def _id(parent: "Run | str | None") -> str | None:
+    return parent if parent is None or isinstance(parent, str) else str(parent.id)
+
+
+def _resume(resume: str | bool | None) -> str:
+    word = (
+        setting("RESUME")
+        if resume is None
+        else {True: "must", False: "never"}.get(resume, resume)
+        if isinstance(resume, bool)
+        else resume
+    )
+    if word is None:
+        return "allow"
+    if word not in RESUME_WORDS:
+        warn(
+            "resume",
+            f"resume={word!r} is none of {', '.join(RESUME_WORDS)}; 'allow' was used.",
+            key=str(word),
+        )
+        return "allow"
+    return str(word)

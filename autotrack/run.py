@@ -1,0 +1,484 @@
+"""`Run`: one tracked execution, as the code that is being tracked sees it."""
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from time import monotonic_ns
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+from orjson import dumps
+
+from autotrack import background, marks, session
+from autotrack.ending import close_journal, error_line, finish_body, status_of
+from autotrack.errors import AutotrackError, NotScalar
+from autotrack.guard import attempt, guarded, warn
+from autotrack.journal.format import encode, spell
+from autotrack.journal.writer import SLOW_NS, Journal
+from autotrack.layout import Layout, new_run_id
+from autotrack.objects import ObjectStore
+from autotrack.liveconfig import LiveConfig, config_copy
+from autotrack.start import Start
+from autotrack.values import is_deferred, number, snapshot
+
+if TYPE_CHECKING:
+    from autotrack.index import History, MetricSummary, RunRecord
+
+_write = os.write
+_STEP_MAX = 2**63 - 1
+
+
+class Run:
+    """One tracked execution: config, metrics, tags, notes, artifacts, inputs, status.
+
+    Made by `autotrack.init`, by a training, or by `child`. No method raises for what the disk does or for a value that
+    cannot be recorded: that becomes one `AutotrackWarning`, and a line in the record.
+    """
+
+    def __init__(
+        self,
+        journal: Journal | None,
+        layout: Layout,
+        facts: Start,
+        *,
+        id: str,
+        parent_run: "Run | None" = None,
+    ) -> None:
+        self.id = id
+        self.is_root = parent_run is None
+        self.name = facts.name
+        self.project = facts.project
+        self.group = facts.group
+        self.notes = facts.notes
+        self.parent = facts.parent
+        self.status = "running"
+        self.error: str | None = None
+        self.opened_by = facts.opened_by
+        self.trainings = 0
+        self.last_logged = 0
+        self.layout = layout
+        self.config = LiveConfig(self._config_changed)
+        self._tags = list(facts.tags)
+        self._journal = journal
+        self._dir = journal.folder if journal is not None else layout.run_dir(facts.project, id)
+        self._child = None if parent_run is None else id
+        self._parent_run = parent_run
+        self._last_step = -1
+        self._step_lock = threading.RLock()
+        self._foreign = False
+        self._before: Run | None = None
+        self._on_finish: list[Any] = []
+        self.adopted = False
+        self._ended = False
+        self._open_ns = 0
+
+    def __repr__(self) -> str:
+        return f"<autotrack.Run {self.id} {self.name!r} in {self.project!r}: {self.status}>"
+
+    @property
+    def dir(self) -> Path:
+        """The run's folder; a child in the same process shares its parent's."""
+        return self._dir
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The run's tags."""
+        return tuple(self._tags)
+
+    def log(self, values: Mapping[str, Any], step: int | None = None) -> None:
+        """Record metrics; when this returns they survive the death of the process.
+
+        `values`: names to Python or NumPy scalars or 0-d tensors. `step`: any integer in any order; default: one more
+        than the last of this run in this process. What is not a number is refused with one warning that names it.
+        """
+        start = monotonic_ns()
+        journal = self._journal
+        if journal is None or type(values) is not dict or (fd := journal.fast) is None:
+            self._log_any(values, step, start)
+            return
+        for value in values.values():
+            kind = type(value)
+            if kind is float:
+                if value - value != 0.0:  # NaN or infinite
+                    break
+            elif kind is not int:
+                break
+        else:
+            if step is None:
+                with self._step_lock:
+                    step = self._last_step = self._last_step + 1
+            elif type(step) is int:
+                self._last_step = step
+            else:
+                self._log_any(values, step, start)
+                return
+            seq = journal.next_seq()
+            try:
+                # The last element becomes the checksum of the bytes before it.
+                if self._child is None:
+                    line = dumps(["m", seq, start, step, values, 0])[:-2]
+                else:
+                    line = dumps(["m", seq, start, step, values, self._child, 0])[:-2]
+            except TypeError:
+                self._log_any(values, step, start)
+                return
+            line += b"%d]\n" % crc32(line)
+            try:
+                if _write(fd, line) != len(line):
+                    journal.torn(seq, line)
+            except OSError as error:
+                journal.refused(seq, line, error)
+            self.last_logged = end = monotonic_ns()
+            took = end - start
+            journal.own_ns += took
+            if took > SLOW_NS:
+                journal.slow(seq)
+            return
+        self._log_any(values, step, start)
+
+    def update_config(self, values: Mapping[str, Any], source: str = "user") -> None:
+        """Merge settings into the config; nested mappings are merged, secrets redacted, anything else than JSON copied as text."""
+        with guarded("recording the config"):
+            copy = config_copy(values)
+            self.config.merge(copy)
+            self.event("config", {"values": copy, "source": source})
+
+    def add_tags(self, *tags: str) -> None:
+        """Add tags."""
+        new = [str(tag) for tag in tags if str(tag) not in self._tags]
+        self._tags += new
+        if new:
+            self.event("edit", {"add_tags": new})
+
+    def set_name(self, name: str) -> None:
+        """Give the run another name."""
+        self.name = str(name)
+        self.event("edit", {"name": self.name})
+
+    def set_notes(self, text: str) -> None:
+        """Replace the run's notes."""
+        self.notes = str(text)
+        self.event("edit", {"notes": self.notes})
+
+    def set_group(self, group: str) -> None:
+        """Put the run into a group."""
+        self.group = str(group)
+        self.event("edit", {"group": self.group})
+
+    def log_artifact(self, path_or_figure: Any, name: str | None = None, step: int | None = None) -> None:
+        """Keep a file, a folder, or a figure of Matplotlib or Plotly: copied now, by content, the user's file untouched."""
+        self._keep("log_artifact", step, lambda kind, objects: kind.anything(objects, path_or_figure, name))
+
+    def log_image(self, name: str, image: Any, step: int | None = None) -> None:
+        """Keep a picture: a path, a PIL image, an array (height, width[, 3 or 4]), floats 0…1 or 0…255 integers."""
+        self._keep("log_image", step, lambda kind, objects: kind.image(objects, name, image))
+
+    def log_table(self, name: str, table: Any, step: int | None = None) -> None:
+        """Keep a table: a DataFrame, a mapping of columns, or a list of rows."""
+        self._keep("log_table", step, lambda kind, objects: kind.table(objects, name, table))
+
+    def log_input(self, path: str | os.PathLike[str], role: str = "data") -> None:
+        """Note that the run read a file or a folder: its path, size and (files) sha256, computed on the helper thread."""
+        background.submit(self._note_input, Path(path).absolute(), str(role))
+
+    def event(self, kind: str, body: dict[str, Any]) -> None:
+        """Write any other event of the journal's format; never raises."""
+        journal = self._journal
+        if journal is None or journal.closed:
+            return
+        if self._foreign:
+            session.serve()
+        with guarded(f"recording a {kind!r} event"):
+            if self._child is None:
+                journal.append(kind, body)
+            else:
+                journal.append(kind, body, self._child)
+
+    def child(
+        self,
+        name: str,
+        config: Mapping[str, Any] | None = None,
+        tags: tuple[str, ...] = (),
+        framework: str | None = None,
+    ) -> "Run":
+        """Open a child run in this process: its events lie in this run's journal."""
+        facts = Start(name, self.project, self.id, self.group, tags, "", "child", framework)
+        run = Run(self._journal, self.layout, facts, id=new_run_id(), parent_run=self)
+        run.event("start", facts.body(resumed=False))
+        if config:
+            run.update_config(config, source=framework or "init")
+        session.register(run)
+        return run
+
+    def finish(self, status: str = "finished", error: BaseException | None = None, wait: bool = True) -> None:
+        """End the run; `wait` until it is on the disk. Ending it twice does nothing; a finished run takes no more events.
+
+        The run of `autotrack run` goes on until the process ends; only a bad end is remembered.
+        """
+        with guarded("finishing a run"):
+            if self.opened_by == "launcher" and self.is_root:
+                if status != "finished" and self.status == "running":
+                    self.status, self.error = status, error_line(error)
+            else:
+                self._finish(status, error, None, wait)
+
+    def __enter__(self) -> "Run":
+        self._before = session.set_current(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        session.set_current(self._before)
+        self._before = None
+        status = status_of(error)
+        self.finish(status, None if status == "finished" else error)
+
+    # What a run has recorded so far, read back from its journal.
+
+    @property
+    def summary(self) -> Mapping[str, float]:
+        """Metric names to last values."""
+        return self._record().summary
+
+    @property
+    def metrics(self) -> "Mapping[str, MetricSummary]":
+        """Metric names to .first .last .min .max .mean .count .nonfinite."""
+        return self._record().metrics
+
+    @property
+    def children(self) -> "list[RunRecord]":
+        """The child runs."""
+        return self._record().children
+
+    @property
+    def artifacts(self) -> list[Any]:
+        """The artifacts, each with .name .type .size .digest and .open()."""
+        return self._record().artifacts
+
+    @property
+    def inputs(self) -> list[Any]:
+        """The inputs, each with .path .digest .size .role."""
+        return self._record().inputs
+
+    @property
+    def environment(self) -> Mapping[str, Any]:
+        """What the capture providers found, by provider."""
+        return self._record().environment
+
+    @property
+    def capture_report(self) -> list[dict[str, Any]]:
+        """What was captured, what was skipped, and why."""
+        return self._record().capture_report
+
+    def history(self, keys: Any = None, max_points: int | None = None, attempts: bool = False) -> "History":
+        """The series of this run so far; see `RunRecord.history`."""
+        return self._record().history(keys=keys, max_points=max_points, attempts=attempts)
+
+    # For whoever opens runs, the session, and integrations.
+
+    def adopt(
+        self, name: str | None, project: str | None, group: str | None, tags: tuple[str, ...], notes: str
+    ) -> None:
+        """The script's first `init` takes over the launcher's run."""
+        self.adopted = True
+        changes: dict[str, Any] = {"name": name, "project": project, "group": group, "notes": notes or None}
+        changes = {
+            key: str(value)
+            for key, value in changes.items()
+            if value is not None and value != getattr(self, key)
+        }
+        for key, value in changes.items():
+            setattr(self, key, value)
+        if changes:
+            self.event("edit", changes)
+        self.add_tags(*tags)
+
+    def opened_in(self, nanoseconds: int) -> None:
+        """How long the opening took on the caller's thread."""
+        self._open_ns = nanoseconds
+
+    def on_finish(self, function: Any) -> None:
+        """Call a function, guarded, when the run ends."""
+        self._on_finish.append(function)
+
+    def waiting(self) -> bool:
+        """Whether lines wait in memory for the disk."""
+        return self._journal is not None and self._journal.waiting()
+
+    def tick(self) -> None:
+        """From the helper thread, every 2 s."""
+        if self._journal is not None and self.is_root:
+            self._journal.tick()
+
+    def forked(self) -> None:
+        """In a forked child: this process's events of the run go to a journal of its own, opened at the first one."""
+        self._foreign = True
+        self._step_lock = threading.RLock()
+        if self._journal is not None and self.is_root:
+            self._journal.forked()
+
+    def end_with_process(self, status: str, error: BaseException | None, exit_code: int | None) -> None:
+        """The process ends: so does the run, if this is its process."""
+        if not self._foreign:
+            self._finish(status, error, exit_code, wait=True, at_exit=True)
+
+    def _record(self) -> "RunRecord":
+        from autotrack.index import open_index
+
+        return open_index(self.layout.root).get(self.id)
+
+    def _config_changed(self, values: dict[str, Any]) -> None:
+        with guarded("recording the config"):
+            self.event("config", {"values": config_copy(values), "source": "user"})
+
+    def _keep(self, what: str, step: int | None, make: Callable[[Any, ObjectStore], dict[str, Any]]) -> None:
+        if self._journal is None:
+            return
+        from autotrack import artifacts
+
+        with guarded(what):
+            try:
+                body = make(artifacts, ObjectStore(self.layout.objects))
+            except (AutotrackError, OSError) as error:
+                warn("artifact", f"{what}: {error}", key=str(error)[:99])
+                return
+            self.event("artifact", body | {"step": None if step is None else step_number(step)})
+
+    def _note_input(self, path: Path, role: str) -> None:
+        from autotrack.artifacts import input_facts
+
+        try:
+            self.event("input", input_facts(path, role))
+        except OSError as error:
+            warn("input", f"log_input: {path} could not be read ({error.strerror}).", key=str(path))
+
+    def _finish(
+        self,
+        status: str,
+        error: BaseException | None,
+        exit_code: int | None,
+        wait: bool,
+        at_exit: bool = False,
+    ) -> None:
+        session.unregister(self)
+        if self._journal is None or self._ended or self._foreign:
+            return
+        self._ended = True
+        started = monotonic_ns()
+        for function in self._on_finish:
+            attempt("ending a part of a run", function)
+        if self.status == "running":
+            self.status, self.error = status, error_line(error)
+        if self.is_root and wait:
+            background.drain(session.EXIT_SECONDS)
+        timings = {"open": self._open_ns, "log": self._journal.own_ns, "finish": monotonic_ns() - started}
+        self.event(
+            "finish", finish_body(self.status, error, self.error, exit_code, timings if self.is_root else {})
+        )
+        if self.is_root:
+            self._close(self._journal, wait, at_exit)
+
+    def _close(self, journal: Journal, wait: bool, at_exit: bool) -> None:
+        marks.unmark_open(self.layout, self.id)
+        marks.withdraw(self.id)
+        if at_exit:
+            # The file stays open: what other functions of the exit log still finds its way.
+            journal.tick()
+        elif wait:
+            close_journal(journal, wait=True)
+        else:
+            background.submit(close_journal, journal)
+
+    def _log_any(self, values: Any, step: Any, start: int) -> None:
+        """The long way of `log`: anything that is not a dict of plain finite numbers on an open journal."""
+        journal = self._journal
+        if journal is None:
+            return
+        if self._foreign:
+            session.serve()
+        with guarded("recording metrics"):
+            if journal.closed:
+                warn(
+                    "after-finish",
+                    f"The run {self.id} has ended; what was logged after that was left out.",
+                    key=self.id,
+                )
+                return
+            number_of_step = self._step(step)
+            ready: dict[str, Any] = {}
+            later: dict[str, Any] = {}
+            for key, value in _items(values):
+                if not isinstance(key, str):
+                    warn(
+                        "metric-key",
+                        f"A metric's name must be text, and {key!r} is not; its value was left out.",
+                        key=repr(key)[:99],
+                    )
+                elif is_deferred(value):
+                    later[key] = snapshot(value)
+                else:
+                    self._take(ready, key, value)
+            if ready:
+                self._write_metrics(journal, number_of_step, ready, start)
+            if later:
+                background.submit(self._write_later, journal, number_of_step, later, start)
+
+    def _take(self, ready: dict[str, Any], key: str, value: Any) -> None:
+        try:
+            ready[key] = number(value)
+        except NotScalar as error:
+            warn("metric-value", f"The metric {key!r} was left out: {error}.", key=key)
+
+    def _write_later(self, journal: Journal, step: int, values: dict[str, Any], start: int) -> None:
+        ready: dict[str, Any] = {}
+        for key, value in values.items():
+            self._take(ready, key, value)
+        if ready:
+            self._write_metrics(journal, step, ready, start)
+
+    def _write_metrics(self, journal: Journal, step: int, values: dict[str, Any], start: int) -> None:
+        seq = journal.next_seq()
+        body = [spell(values)] if self._child is None else [spell(values), self._child]
+        journal.write(seq, encode("m", seq, start, step, *body), start)
+        self.last_logged = monotonic_ns()
+
+    def _step(self, step: Any) -> int:
+        chosen = None if step is None else step_number(step)
+        with self._step_lock:
+            self._last_step = self._last_step + 1 if chosen is None else chosen
+            return self._last_step
+
+
+def step_number(step: Any) -> int | None:
+    """A step as an integer of 64 bits, None (with a warning that shows the value) for anything else."""
+    try:
+        found = number(step)
+    except NotScalar as error:
+        warn("step", f"A step must be an integer: {error}; the next number was used.", key=repr(step)[:99])
+        return None
+    if (
+        found != found
+        or found in (float("inf"), float("-inf"))
+        or found != int(found)
+        or abs(found) > _STEP_MAX
+    ):
+        warn(
+            "step",
+            f"A step must be an integer of 64 bits, and {found!r} is not; the next number was used.",
+            key=repr(found)[:99],
+        )
+        return None
+    return int(found)
+
+
+def _items(values: Any) -> Iterable[tuple[Any, Any]]:
+    if isinstance(values, Mapping):
+        return list(values.items())
+    warn(
+        "metrics",
+        f"log() takes a mapping of names to numbers, and was given {type(values).__name__}; it was left out.",
+    )
+    return ()

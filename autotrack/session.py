@@ -1,0 +1,236 @@
+"""The process-wide state, all of it: which runs are open, which one is current, and what happens at a fork and at the exit."""
+
+import atexit
+import contextvars
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from autotrack import background, guard
+from autotrack.config import is_disabled
+
+TICK_SECONDS = 2.0
+TICK_SECONDS_WAITING = 0.05
+BEAT_SECONDS = 30.0
+EXIT_SECONDS = 5.0
+
+
+class OpenRun(Protocol):
+    """What the session needs of a run."""
+
+    id: str
+    is_root: bool
+    last_logged: int
+
+    def event(self, kind: str, body: dict[str, Any]) -> None: ...
+    def update_config(self, values: dict[str, Any], source: str = "user") -> None: ...
+    def waiting(self) -> bool: ...
+    def tick(self) -> None: ...
+    def forked(self) -> None: ...
+    def end_with_process(self, status: str, error: BaseException | None, exit_code: int | None) -> None: ...
+
+
+_open: list[Any] = []
+_launched: Any = None
+_ticking: background.Task | None = None
+_beating: background.Task | None = None
+_armed = False
+_exit_request: tuple[object, int] | None = None
+_retired: list[tuple[float, int]] = []
+_waiting_config: list[tuple[str, dict[str, Any]]] = []
+
+_current: contextvars.ContextVar[Any] = contextvars.ContextVar("autotrack_run", default=None)
+_training: contextvars.ContextVar[Any] = contextvars.ContextVar("autotrack_training", default=None)
+_disabled: contextvars.ContextVar[bool] = contextvars.ContextVar("autotrack_disabled", default=False)
+
+
+def register(run: OpenRun) -> None:
+    """A run was opened: it is served by the helper thread and ended with the process."""
+    global _armed
+    _open.append(run)
+    while _waiting_config and run.is_root:
+        source, values = _waiting_config.pop(0)
+        run.update_config(values, source=source)
+    if not _armed:
+        _armed = True
+        atexit.register(_at_exit)
+        guard.on_warning(_record_warning)
+    serve()
+
+
+def serve() -> None:
+    """Let the helper thread write, sync and beat for the open runs; it does from the first run on, in a forked child from the first event on."""
+    global _ticking, _beating
+    if _ticking is None:
+        _ticking = background.every(_tick_interval, _tick)
+        _beating = background.every(BEAT_SECONDS, _beat)
+
+
+def unregister(run: OpenRun) -> None:
+    """A run was finished."""
+    if run in _open:
+        _open.remove(run)
+    if _current.get() is run:
+        _current.set(None)
+
+
+def open_runs() -> list[Any]:
+    """The open runs of this process, oldest first."""
+    return list(_open)
+
+
+def active_run() -> Any:
+    """The innermost run of this context, else the newest open one of this process, else None."""
+    run = _current.get()
+    if run is not None and run in _open:
+        return run
+    return _open[-1] if _open else None
+
+
+def set_current(run: Any) -> Any:
+    """Make a run the current one of this context; the one before is returned."""
+    before = _current.get()
+    _current.set(run)
+    return before
+
+
+def training() -> Any:
+    """The training that this context is inside of, else None."""
+    return _training.get()
+
+
+def set_training(scope: Any) -> Any:
+    """Enter a training (None: leave it); the one before is returned."""
+    before = _training.get()
+    _training.set(scope)
+    return before
+
+
+def launched() -> Any:
+    """The run that `autotrack run` opened for this process, else None."""
+    return _launched
+
+
+def set_launched(run: Any) -> None:
+    """Remember the launcher's run."""
+    global _launched
+    _launched = run
+
+
+def recording() -> bool:
+    """Whether anything is to be recorded here: not inside `disabled()`, not with AUTOTRACK_MODE=disabled."""
+    return not _disabled.get() and not is_disabled()
+
+
+@contextmanager
+def disabled() -> Iterator[None]:
+    """Record nothing inside this block; blocks nest, and what was before comes back."""
+    token = _disabled.set(True)
+    try:
+        yield
+    finally:
+        _disabled.reset(token)
+
+
+def add_config(values: dict[str, Any], source: str) -> None:
+    """Settings of the whole program (its command line): into the active run, else into the first one that is opened."""
+    run = active_run()
+    if run is not None:
+        run.update_config(values, source=source)
+    elif len(_waiting_config) < 16:
+        _waiting_config.append((source, values))
+
+
+def note_exit(code: object) -> None:
+    """`sys.exit(code)` was called; it counts at the end if nothing was recorded after it."""
+    global _exit_request
+    _exit_request = (code, time.monotonic_ns())
+
+
+def retire(fd: int) -> None:
+    """Close a descriptor a little later: another thread may be in the middle of a write to it."""
+    _retired.append((time.monotonic() + TICK_SECONDS, fd))
+    while len(_retired) > 64 or (_retired and _retired[0][0] < time.monotonic()):
+        _close(_retired.pop(0)[1])
+
+
+def _tick_interval() -> float:
+    return TICK_SECONDS_WAITING if any(run.waiting() for run in list(_open)) else TICK_SECONDS
+
+
+def _tick() -> None:
+    for run in list(_open):
+        with guard.guarded("writing out a journal"):
+            run.tick()
+    while _retired and _retired[0][0] < time.monotonic():
+        _close(_retired.pop(0)[1])
+
+
+def _beat() -> None:
+    for run in list(_open):
+        if run.is_root:
+            run.event("beat", {})
+
+
+def _record_warning(slug: str, message: str) -> None:
+    run = active_run()
+    if run is not None:
+        run.event("warning", {"slug": slug, "message": message})
+
+
+def _close(fd: int) -> None:
+    try:
+        os.close(fd)
+    except OSError:
+        return
+
+
+def _at_exit() -> None:
+    """End what is still open, newest first, with the status that the interpreter's end gives it."""
+    status, error, code = _outcome()
+    for run in reversed(list(_open)):
+        with guard.guarded("finishing a run at the exit"):
+            run.end_with_process(status, error, code)
+    with guard.guarded("waiting for the helper thread at the exit"):
+        background.drain(EXIT_SECONDS)
+    for run in list(_open):
+        with guard.guarded("syncing a journal at the exit"):
+            run.tick()
+
+
+def _outcome() -> tuple[str, BaseException | None, int | None]:
+    """How the process ends. `sys.last_value` is set by the interpreter for the exception that ended the script."""
+    error = (
+        None if hasattr(sys, "ps1") else getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+    )
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", error, 130
+    if error is not None:
+        return "failed", error, 1
+    if _exit_request is None or _recorded_since(_exit_request[1]):
+        return "finished", None, None
+    code = _exit_request[0]
+    number = code if isinstance(code, int) else 0 if code is None else 1
+    if number in (130, 143):
+        return "interrupted", SystemExit(code), number
+    return ("failed", SystemExit(code), number) if number else ("finished", None, 0)
+
+
+def _recorded_since(when: int) -> bool:
+    return any(run.last_logged > when for run in _open)
+
+
+def _after_fork() -> None:
+    """In a forked child: the runs stay reachable, each writes to a journal of its own; the parent alone finishes them."""
+    global _ticking, _beating, _exit_request
+    _ticking = _beating = _exit_request = None
+    _retired.clear()
+    for run in list(_open):
+        run.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

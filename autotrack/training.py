@@ -1,0 +1,98 @@
+"""What an integration calls when a training begins and ends: it decides which run the training belongs to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from autotrack import session
+from autotrack.ending import status_of
+from autotrack.guard import attempt, guarded
+from autotrack.opening import Wanted, open_root
+from autotrack.process import is_worker, rank
+from autotrack.run import Run
+from autotrack.session import disabled
+
+__all__ = ["Options", "Training", "begin_training", "disabled", "in_training"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for, for every run that an integration opens."""
+
+    project: str | None = None
+    name: str | None = None
+    tags: tuple[str, ...] = ()
+    group: str | None = None
+    silent: bool = False
+
+
+class Training:
+    """One training that goes on: its run, and whether the run ends with it."""
+
+    def __init__(self, run: Run, owned: bool) -> None:
+        self.run = run
+        self.owned = owned
+        self._ended = False
+        self._run_before = session.set_current(run)
+        self._training_before = session.set_training(self)
+
+    def finish(self, error: BaseException | None = None) -> None:
+        """The training is over, with the exception that ended it. Ending it twice does nothing."""
+        if self._ended:
+            return
+        self._ended = True
+        with guarded("ending the record of a training"):
+            if session.training() is self:
+                session.set_training(self._training_before)
+                session.set_current(self._run_before)
+            if self.owned:
+                status = status_of(error)
+                self.run.finish(status, None if status == "finished" else error, wait=False)
+
+
+def begin_training(
+    framework: str,
+    *,
+    name: str | None,
+    config: Mapping[str, Any] | None,
+    options: Options,
+    nested: Literal["child", "ignore"],
+) -> Training | None:
+    """Begin to record a training; None where nothing is to be recorded. Never raises.
+
+    Nothing is recorded inside `disabled()`, in workers and ranks above 0, and (`nested="ignore"`) inside another training.
+    With no run open it is a run of its own. Inside `init()` or under the launcher the first training is recorded in that
+    run, each further one in a child run.
+    """
+    if not session.recording() or is_worker() or rank() > 0:
+        return None
+    if nested == "ignore" and session.training() is not None:
+        return None
+    begun: Training | None = attempt(
+        "beginning the record of a training", _begin, framework, name, config, options
+    )
+    return begun
+
+
+def in_training() -> bool:
+    """Whether this context is inside of a training that is being recorded."""
+    return session.training() is not None
+
+
+def _begin(framework: str, name: str | None, config: Mapping[str, Any] | None, options: Options) -> Training:
+    outer = session.active_run()
+    if outer is None:
+        wanted = Wanted(options.project, options.name or name, options.group, tuple(options.tags))
+        run, owned = open_root(wanted, "training", framework), True
+    elif outer.trainings == 0 and outer.opened_by in ("init", "launcher"):
+        run, owned = outer, False
+        run.add_tags(*options.tags)
+    else:
+        run, owned = (
+            outer.child(options.name or name or framework, tags=tuple(options.tags), framework=framework),
+            True,
+        )
+    run.trainings += 1
+    if config:
+        run.update_config(config, source=framework)
+    return Training(run, owned)

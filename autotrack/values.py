@@ -1,0 +1,223 @@
+"""What users hand in, made into what a journal can hold: numbers for metrics, plain JSON for configs."""
+
+import math
+import sys
+from collections.abc import Callable, Mapping, Set
+from typing import Any, NamedTuple
+
+from autotrack.errors import NotScalar
+from autotrack.guard import reason
+
+Number = int | float
+
+
+class Limits(NamedTuple):
+    """How much of a config is kept: nesting, items a container, characters a text, items in all."""
+
+    depth: int = 12
+    items: int = 2_000
+    text: int = 20_000
+    total: int = 20_000
+
+
+LIMITS = Limits()
+
+
+def number(value: Any) -> Number:
+    """The number in a Python or NumPy scalar or a 0-d tensor of torch, JAX or TensorFlow.
+
+    Raises NotScalar, with the reason, for everything else: text, None, arrays with more than one place, objects.
+    A tensor on an accelerator is read here and now, which waits for the device: see `is_deferred`.
+    """
+    kind = type(value)
+    if kind is float or kind is int:
+        exact: Number = value
+        return exact
+    if isinstance(value, (bool, int)):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    if value is None or isinstance(value, (str, bytes, bytearray, complex, Mapping, list, tuple, Set)):
+        raise NotScalar(f"{_show(value)} is {_article(kind.__name__)}, not a number")
+    shape = _shape(value)
+    if shape not in ((), None):
+        raise NotScalar(
+            f"an array of shape {tuple(shape)} is not one number; log its mean, or use log_table or log_image"
+        )
+    return _scalar(value)
+
+
+def is_deferred(value: Any) -> bool:
+    """Whether reading this tensor would make the caller wait for an accelerator (or for an asynchronous result)."""
+    if type(value) is float or type(value) is int:
+        return False
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.Tensor):
+        return value.device.type not in ("cpu", "meta")
+    jax = sys.modules.get("jax")
+    if jax is not None and isinstance(value, getattr(jax, "Array", ())):
+        ready = getattr(value, "is_ready", None)
+        return ready is not None and not ready()
+    return False
+
+
+def snapshot(value: Any) -> Any:
+    """A copy of a deferred scalar that later in-place changes do not reach; made on the device, nobody waits."""
+    detach = getattr(value, "detach", None)
+    return detach().clone() if detach is not None else value
+
+
+def plain(value: Any, limits: Limits = LIMITS) -> Any:
+    """A JSON-able copy of any object for a config: numbers and text as they are, mappings and sequences copied,
+    dataclasses, namespaces and enums unfolded, the rest as its `repr`. Cycles, great depth and great size are cut,
+    and each cut says so in its place. Reading an object's attributes never raises here.
+    """
+    return _Copier(limits).copy(value, 0)
+
+
+class _Copier:
+    """One `plain` call: what is being copied (for cycles) and how much was copied (for the total)."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.path: set[int] = set()
+        self.count = 0
+
+    def copy(self, value: Any, depth: int) -> Any:
+        self.count += 1
+        if value is None or isinstance(value, (bool, float)):
+            return value
+        if isinstance(value, str):
+            return self._text(str.__str__(value))
+        unfolded, _ = reason(_unfold, value)
+        if unfolded is None:
+            return self._leaf(value)
+        if id(value) in self.path:
+            return f"<cycle: {type(value).__name__}>"
+        if depth >= self.limits.depth:
+            return f"<deeper than {self.limits.depth} levels: {type(value).__name__}>"
+        self.path.add(id(value))
+        try:
+            return (
+                self._mapping(unfolded, depth)
+                if isinstance(unfolded, dict)
+                else self._sequence(unfolded, depth)
+            )
+        finally:
+            self.path.discard(id(value))
+
+    def _mapping(self, items: dict[Any, Any], depth: int) -> dict[str, Any]:
+        out: dict[str, Any] = {}
+        for key, item in items.items():
+            if len(out) >= self.limits.items or self.count > self.limits.total:
+                out["<left out>"] = f"{len(items) - len(out)} more items"
+                break
+            out[self._text(key if isinstance(key, str) else _repr(key))] = self.copy(item, depth + 1)
+        return out
+
+    def _sequence(self, items: list[Any], depth: int) -> list[Any]:
+        out: list[Any] = []
+        for item in items:
+            if len(out) >= self.limits.items or self.count > self.limits.total:
+                out.append(f"<left out: {len(items) - len(out)} more items>")
+                break
+            out.append(self.copy(item, depth + 1))
+        return out
+
+    def _leaf(self, value: Any) -> Any:
+        if isinstance(value, int):
+            return int(value)
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            return f"<{type(value).__name__}: {len(value)} bytes>"
+        if is_deferred(value):
+            return f"<{type(value).__name__} of shape {_shape(value)} on an accelerator>"
+        try:
+            return number(value)
+        except NotScalar:
+            return self._text(_name_or_repr(value))
+
+    def _text(self, text: str) -> str:
+        bound = self.limits.text
+        return text if len(text) <= bound else f"{text[:bound]}… <{len(text) - bound} more characters>"
+
+
+def _unfold(value: Any) -> dict[Any, Any] | list[Any] | None:
+    """The inside of a container, None for what has none."""
+    if isinstance(value, type):
+        return None
+    if isinstance(value, Mapping):
+        return dict(value)
+    if hasattr(value, "_asdict"):
+        return dict(value._asdict())
+    if isinstance(value, (list, tuple, Set)):
+        return sorted(value, key=repr) if isinstance(value, Set) else list(value)
+    if hasattr(value, "__dataclass_fields__"):
+        return {name: getattr(value, name) for name in value.__dataclass_fields__ if hasattr(value, name)}
+    if type(value).__name__ == "Namespace" and hasattr(value, "__dict__"):
+        return dict(vars(value))
+    return None
+
+
+def _scalar(value: Any) -> Number:
+    detach = getattr(value, "detach", None)
+    source = value if detach is None else _call(detach, value)
+    item = getattr(source, "item", None)
+    found = _call(item, value) if item is not None else _float(value)
+    if isinstance(found, (bool, int)):
+        return int(found)
+    if isinstance(found, float):
+        return float(found)
+    return _float(found)
+
+
+def _float(value: Any) -> float:
+    if not hasattr(type(value), "__float__"):
+        raise NotScalar(f"{_show(value)} is {_article(type(value).__name__)}, not a number")
+    return float(_call(lambda: float(value), value))
+
+
+def _call(function: Callable[[], Any], value: Any) -> Any:
+    result, why = reason(function)
+    if why is not None:
+        raise NotScalar(f"{_article(type(value).__name__)} could not be read as a number ({why})")
+    return result
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple):
+        return shape
+    try:
+        return None if shape is None else tuple(shape)
+    except TypeError:
+        return None
+
+
+def _name_or_repr(value: Any) -> str:
+    if isinstance(value, type) or callable(value):
+        module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+        if isinstance(name, str):
+            return f"{module}.{name}" if isinstance(module, str) and module != "builtins" else name
+    name = getattr(value, "name", None)
+    if isinstance(name, str) and hasattr(type(value), "__members__"):
+        return name
+    return _repr(value)
+
+
+def _repr(value: Any) -> str:
+    text, why = reason(repr, value)
+    return text if isinstance(text, str) else f"<{type(value).__name__}: its repr failed with {why}>"
+
+
+def _show(value: Any) -> str:
+    text = _repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _article(word: str) -> str:
+    return f"{'an' if word[:1].lower() in 'aeiou' else 'a'} {word}"
+
+
+def is_finite(value: Number) -> bool:
+    """Whether a metric value is neither NaN nor infinite; integers of any size are finite."""
+    return isinstance(value, int) or math.isfinite(value)
