@@ -34,7 +34,7 @@ def file_or_folder(objects: ObjectStore, path: Path, name: str | None) -> dict[s
 
 def folder(objects: ObjectStore, path: Path, name: str | None) -> dict[str, Any]:
     """Store every file of a folder, and a listing of them, whose digest is the folder's."""
-    files = []
+    files: list[dict[str, Any]] = []
     for parent, folders, names in os.walk(path):
         folders.sort()
         for each in sorted(names):
@@ -50,7 +50,7 @@ def folder(objects: ObjectStore, path: Path, name: str | None) -> dict[str, Any]
                 )
     listing = objects.put_bytes(orjson.dumps(spell(files)))
     body = _body(name or path.absolute().name, "folder", listing, path=str(path.absolute()))
-    return body | {"size": sum(int(file["size"]) for file in files), "files": files}
+    return body | {"size": sum(file["size"] for file in files), "files": files}
 
 
 def figure(objects: ObjectStore, value: Any, name: str | None) -> dict[str, Any]:

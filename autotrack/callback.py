@@ -229,7 +229,9 @@ def adapters() -> dict[str, type[Adapter]]:
 
 def first_of(callbacks: Iterable[Any]) -> AutoTrack | None:
     """The AutoTrack that acts where there are several: the first one made by hand, else the first that is on."""
-    found = [callback for callback in callbacks if isinstance(callback, AutoTrack) and callback.options is not None]
+    found = [
+        callback for callback in callbacks if isinstance(callback, AutoTrack) and callback.options is not None
+    ]
     return next((tracker for tracker in found if tracker.by_hand), found[0] if found else None)
 
 

@@ -56,7 +56,7 @@ class PortableMethod:
         return itemgetter(0), ((self._original,),)
 
 
-def after_subclassing(owner: type, patcher: "Patcher", hear: Callable[[type], None]) -> Callable[..., None]:
+def after_subclassing(owner: Any, patcher: "Patcher", hear: Callable[[type], None]) -> Callable[..., None]:
     """An `__init_subclass__` for `owner`, to be made a classmethod: does what was done before, then
     `hear(cls)`.
     """

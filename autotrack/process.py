@@ -127,7 +127,7 @@ def _parent_of(pid: int) -> int | None:
 
 
 def _pid_exists(pid: int) -> bool:
-    if sys.platform == "win32":
+    if os.name == "nt":
         import psutil
 
         return bool(psutil.pid_exists(pid))

@@ -109,7 +109,7 @@ class Run:
             if step is None:
                 with self._step_lock:
                     step = self._last_step = self._last_step + 1
-            elif type(step) is int:
+            elif type(step) is int and -_STEP_MAX <= step <= _STEP_MAX:
                 self._last_step = step
             else:
                 self._log_any(values, step, start)

@@ -199,6 +199,20 @@ def _at_exit() -> None:
     for run in list(_open):
         with guard.guarded("syncing a journal at the exit"):
             run.tick()
+    if isinstance(error, KeyboardInterrupt):
+        _keep_ctrl_c()
+
+
+def _keep_ctrl_c() -> None:
+    """CPython ends a process by SIGINT if KeyboardInterrupt left the last code object that was executed before its exit.
+
+    Ours was executed since (each import is), up to Python 3.12; one that is left the same way says so again
+    (`unhandled_keyboard_interrupt` in CPython's Python/pythonrun.c and Modules/main.c).
+    """
+    try:
+        exec("raise KeyboardInterrupt")
+    except KeyboardInterrupt:
+        return
 
 
 def _outcome() -> tuple[str, BaseException | None, int | None]:

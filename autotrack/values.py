@@ -2,7 +2,8 @@
 
 import math
 import sys
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
 from autotrack.errors import NotScalar
@@ -37,7 +38,9 @@ def number(value: Any) -> Number:
         return int(value)
     if isinstance(value, float):
         return float(value)
-    if value is None or isinstance(value, (str, bytes, bytearray, complex, Mapping, list, tuple, Set)):
+    if value is None or isinstance(
+        value, (str, bytes, bytearray, complex, Mapping, list, tuple, AbstractSet)
+    ):
         raise NotScalar(f"{_show(value)} is {_article(kind.__name__)}, not a number")
     shape = _shape(value)
     if shape not in ((), None):
@@ -149,8 +152,8 @@ def _unfold(value: Any) -> dict[Any, Any] | list[Any] | None:
         return dict(value)
     if hasattr(value, "_asdict"):
         return dict(value._asdict())
-    if isinstance(value, (list, tuple, Set)):
-        return sorted(value, key=repr) if isinstance(value, Set) else list(value)
+    if isinstance(value, (list, tuple, AbstractSet)):
+        return sorted(value, key=repr) if isinstance(value, AbstractSet) else list(value)
     if hasattr(value, "__dataclass_fields__"):
         return {name: getattr(value, name) for name in value.__dataclass_fields__ if hasattr(value, name)}
     if type(value).__name__ == "Namespace" and hasattr(value, "__dict__"):

@@ -20,7 +20,12 @@ ROUNDS = 15
 def main() -> None:
     rng = random.Random(1)
     rows = [
-        {"train/loss": rng.random(), "lr": rng.random() / 1000, "accuracy": rng.random(), "grad_norm": 10 * rng.random()}
+        {
+            "train/loss": rng.random(),
+            "lr": rng.random() / 1000,
+            "accuracy": rng.random(),
+            "grad_norm": 10 * rng.random(),
+        }
         for _ in range(CALLS)
     ]
     with tempfile.TemporaryDirectory(dir=sys.argv[1] if len(sys.argv) > 1 else None) as folder:
@@ -43,7 +48,14 @@ def main() -> None:
                 own.append(timed(ours, rows))
         run.finish()
     result = {"json_line_us": statistics.median(peers), "log_us": statistics.median(own)}
-    print(json.dumps({**{key: round(value, 3) for key, value in result.items()}, "ratio": round(result["log_us"] / result["json_line_us"], 3)}))
+    print(
+        json.dumps(
+            {
+                **{key: round(value, 3) for key, value in result.items()},
+                "ratio": round(result["log_us"] / result["json_line_us"], 3),
+            }
+        )
+    )
 
 
 def timed(call: Callable[[int, dict[str, float]], None], rows: list[dict[str, float]]) -> float:

@@ -45,13 +45,9 @@ def is_users_code(module: str | None, filename: str) -> bool:
     """
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
     started = spec.name.partition(".")[0] if spec is not None else None
-    if (
-        started is not None
-        and module is not None
-        and started not in _TOOLS | {"autotrack"} | sys.stdlib_module_names
-    ):
-        if module == "__main__" or module.partition(".")[0] == started:
-            return True
+    is_program = started is not None and started not in _TOOLS | {"autotrack"} | sys.stdlib_module_names
+    if is_program and module is not None and (module == "__main__" or module.partition(".")[0] == started):
+        return True
     return not _installed(filename)
 
 

@@ -145,7 +145,10 @@ def test_the_commands_of_reading_back_work(tmp_path: Path) -> None:
     autotrack = str(Path(sys.executable).with_name("autotrack"))
     ids = []
     for lr in (0.1, 0.2):
-        text = f"import autotrack\nwith autotrack.init(project='demo', config={{'lr': {lr}}}) as run:\n    run.log({{'loss': 1}})\nprint(run.id)"
+        text = (
+            f"import autotrack\nwith autotrack.init(project='demo', config={{'lr': {lr}}}) as run:\n"
+            "    run.log({'loss': 1})\nprint(run.id)"
+        )
         done = subprocess.run(
             [sys.executable, "-c", text], env=env, cwd=tmp_path, text=True, capture_output=True, check=True
         )

@@ -48,12 +48,15 @@ def test_the_end_of_the_script_finishes_the_run(store: Path, tmp_path: Path) -> 
 def test_an_exception_fails_the_run_and_its_traceback_is_pythons(store: Path, tmp_path: Path) -> None:
     code, _, errors = end(start(BEGIN + "{}['missing']\n", tmp_path))
     assert code == 1
-    assert errors == f"""Traceback (most recent call last):
+    assert (
+        errors
+        == f"""Traceback (most recent call last):
   File "{tmp_path}/script.py", line 5, in <module>
     {{}}['missing']
     ~~^^^^^^^^^^^
 KeyError: 'missing'
 """
+    )
     (finish,) = events(store, "finish")
     assert finish.body["status"] == "failed"
     assert finish.body["error"]["type"] == "KeyError"
@@ -62,9 +65,16 @@ KeyError: 'missing'
 
 @pytest.mark.parametrize(
     ("call", "code", "status"),
-    [("sys.exit(0)", 0, "finished"), ("sys.exit()", 0, "finished"), ("sys.exit(3)", 3, "failed"), ("sys.exit('no')", 1, "failed")],
+    [
+        ("sys.exit(0)", 0, "finished"),
+        ("sys.exit()", 0, "finished"),
+        ("sys.exit(3)", 3, "failed"),
+        ("sys.exit('no')", 1, "failed"),
+    ],
 )
-def test_sys_exit_keeps_its_code_and_decides_the_status(store: Path, tmp_path: Path, call: str, code: int, status: str) -> None:
+def test_sys_exit_keeps_its_code_and_decides_the_status(
+    store: Path, tmp_path: Path, call: str, code: int, status: str
+) -> None:
     found, _, errors = end(start(BEGIN + call, tmp_path))
     assert found == code
     assert errors == ("no\n" if "no" in call else "")
@@ -96,7 +106,11 @@ def test_ctrl_c_interrupts_the_run(store: Path, tmp_path: Path) -> None:
 
 
 def test_sigterm_ends_the_process_at_once_as_without_us(store: Path, tmp_path: Path) -> None:
-    process = start(BEGIN + "assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL\nprint(flush=True)\ntime.sleep(60)\n", tmp_path)
+    process = start(
+        BEGIN
+        + "assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL\nprint(flush=True)\ntime.sleep(60)\n",
+        tmp_path,
+    )
     assert process.stdout is not None
     process.stdout.readline()
     process.terminate()
@@ -106,7 +120,9 @@ def test_sigterm_ends_the_process_at_once_as_without_us(store: Path, tmp_path: P
 
 
 def test_sigterm_with_the_users_handler_interrupts_the_run(store: Path, tmp_path: Path) -> None:
-    code = BEGIN + """
+    code = (
+        BEGIN
+        + """
 def stop(*_):
     print("stopping", flush=True)
     sys.exit(143)
@@ -114,6 +130,7 @@ signal.signal(signal.SIGTERM, stop)
 print(flush=True)
 time.sleep(60)
 """
+    )
     process = start(code, tmp_path)
     assert process.stdout is not None
     process.stdout.readline()
@@ -124,7 +141,9 @@ time.sleep(60)
 
 
 def test_a_forked_child_writes_beside_and_ends_nothing(store: Path, tmp_path: Path) -> None:
-    code = BEGIN + """
+    code = (
+        BEGIN
+        + """
 pid = os.fork()
 if pid == 0:
     run.log({"child": 1.0}, step=7)
@@ -132,6 +151,7 @@ if pid == 0:
 os.waitpid(pid, 0)
 run.log({"a": 2.0}, step=2)
 """
+    )
     assert end(start(code, tmp_path))[0] == 0
     assert [event.body for event in events(store, "m")] == [{"a": 1.0}, {"a": 2.0}]
     assert [event.body for event in events(store, "m", role="worker")] == [{"child": 1.0}]
@@ -140,7 +160,9 @@ run.log({"a": 2.0}, step=2)
 
 
 def test_a_fork_while_other_threads_log_does_not_hang(store: Path, tmp_path: Path) -> None:
-    code = BEGIN + """
+    code = (
+        BEGIN
+        + """
 go = True
 def work():
     while go:
@@ -156,12 +178,15 @@ for _ in range(30):
 go = False
 [thread.join() for thread in threads]
 """
+    )
     assert end(start(code, tmp_path))[0] == 0
     assert len(events(store, "m", role="worker")) == 30
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_a_multiprocessing_child_writes_into_its_parents_run(store: Path, tmp_path: Path, method: str) -> None:
+def test_a_multiprocessing_child_writes_into_its_parents_run(
+    store: Path, tmp_path: Path, method: str
+) -> None:
     code = f"""
 import autotrack, multiprocessing
 def work(place):
@@ -186,7 +211,9 @@ def test_what_an_exit_function_logs_is_kept(store: Path, tmp_path: Path) -> None
 
 
 def test_a_signal_handler_that_logs_in_the_middle_of_a_log_does_not_hang(store: Path, tmp_path: Path) -> None:
-    code = BEGIN + """
+    code = (
+        BEGIN
+        + """
 signal.signal(signal.SIGALRM, lambda *_: run.log({"alarm": 1.0}))
 signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
 until = time.monotonic() + 1
@@ -194,12 +221,16 @@ while time.monotonic() < until:
     run.log({"b": 1.0})
 signal.setitimer(signal.ITIMER_REAL, 0)
 """
+    )
     assert end(start(code, tmp_path))[0] == 0
     assert sum("alarm" in event.body for event in events(store, "m")) > 10
 
 
 def test_a_kill_leaves_every_logged_value(store: Path, tmp_path: Path) -> None:
-    process = start(BEGIN + "for i in range(10**9):\n    run.log({'i': i}, step=i)\n    os.write(1, b'%d\\n' % i)\n", tmp_path)
+    process = start(
+        BEGIN + "for i in range(10**9):\n    run.log({'i': i}, step=i)\n    os.write(1, b'%d\\n' % i)\n",
+        tmp_path,
+    )
     assert process.stdout is not None
     for _ in range(500):
         process.stdout.readline()

@@ -61,8 +61,25 @@ def test_without_a_step_the_next_number_is_taken(store: Path) -> None:
 
 def test_numbers_of_every_kind_are_kept(store: Path) -> None:
     run = autotrack.init(project="p")
-    run.log({"float": 1e300, "int": -7, "bool": True, "f32": np.float32(0.5), "i64": np.int64(2**40), "0-d": np.array(3.5)})
-    run.log({"decimal": Decimal("0.125"), "fraction": Fraction(1, 4), "big": 2**100, "nan": math.nan, "-inf": -math.inf})
+    run.log(
+        {
+            "float": 1e300,
+            "int": -7,
+            "bool": True,
+            "f32": np.float32(0.5),
+            "i64": np.int64(2**40),
+            "0-d": np.array(3.5),
+        }
+    )
+    run.log(
+        {
+            "decimal": Decimal("0.125"),
+            "fraction": Fraction(1, 4),
+            "big": 2**100,
+            "nan": math.nan,
+            "-inf": -math.inf,
+        }
+    )
     (_, first), (_, second) = points(run)
     assert first == {"float": 1e300, "int": -7, "bool": 1, "f32": 0.5, "i64": 2**40, "0-d": 3.5}
     assert math.isnan(second.pop("nan"))
@@ -89,7 +106,10 @@ class Broken:
         raise RuntimeError("no")
 
 
-@pytest.mark.parametrize("value", ["0.5", None, [1, 2], np.zeros((2, 2)), np.zeros(1), {"a": 1}, b"1", 1j, object(), Broken(), print])
+@pytest.mark.parametrize(
+    "value",
+    ["0.5", None, [1, 2], np.zeros((2, 2)), np.zeros(1), {"a": 1}, b"1", 1j, object(), Broken(), print],
+)
 def test_what_is_no_number_is_refused_with_its_name_and_the_rest_is_kept(store: Path, value: object) -> None:
     run = autotrack.init(project="p")
     with pytest.warns(AutotrackWarning, match="'bad'"):
@@ -143,7 +163,10 @@ def test_config_is_kept_nested_and_secrets_are_not(store: Path) -> None:
         lr: float = 0.1
         betas: tuple[float, float] = (0.9, 0.999)
 
-    run = autotrack.init(project="p", config={"opt": Optimizer(), "hub_token": "hf_abcdefghijklmnopqrstuvwxyz012345", "n": np.int64(3)})
+    run = autotrack.init(
+        project="p",
+        config={"opt": Optimizer(), "hub_token": "hf_abcdefghijklmnopqrstuvwxyz012345", "n": np.int64(3)},
+    )
     (event,) = events(run, "config")
     assert event.body == {
         "values": {"opt": {"lr": 0.1, "betas": [0.9, 0.999]}, "hub_token": "[redacted]", "n": 3},
@@ -169,7 +192,9 @@ def test_cycles_functions_and_great_size_do_not_break_the_config(store: Path) ->
     for _ in range(100):
         deep = {"d": deep}
     huge = {"text": "x" * 100_000_000, "list": list(range(1_000_000)), "bytes": b"0" * 10_000_000}
-    run = autotrack.init(project="p", config={"cycle": cycle, "f": math.sin, "deep": deep, "huge": huge, "broken": Broken()})
+    run = autotrack.init(
+        project="p", config={"cycle": cycle, "f": math.sin, "deep": deep, "huge": huge, "broken": Broken()}
+    )
     (event,) = events(run, "config")
     values = event.body["values"]
     assert values["cycle"] == {"name": "x", "self": "<cycle: dict>"}
@@ -219,7 +244,12 @@ def test_a_child_lies_in_its_parents_journal(store: Path) -> None:
     child.finish()
     assert child.parent == run.id
     assert child.dir == run.dir
-    assert [event.kind for event in events(run) if event.child == child.id] == ["start", "config", "m", "finish"]
+    assert [event.kind for event in events(run) if event.child == child.id] == [
+        "start",
+        "config",
+        "m",
+        "finish",
+    ]
 
 
 def test_a_failed_block_is_a_failed_run_with_its_exception(store: Path) -> None:

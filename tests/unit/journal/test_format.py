@@ -34,7 +34,19 @@ def test_the_golden_lines_are_written_as_they_stand() -> None:
         assert encode(event.kind, event.seq, event.mono, *body) == line
 
 
-@pytest.mark.parametrize("value", [math.inf, -math.inf, 2**64, -(2**63) - 1, pytest.param(10**5000, id="5001 digits"), {"$": "nan"}, {"$": 1, "a": [math.inf]}, "ü🔥"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        math.inf,
+        -math.inf,
+        2**64,
+        -(2**63) - 1,
+        pytest.param(10**5000, id="5001 digits"),
+        {"$": "nan"},
+        {"$": 1, "a": [math.inf]},
+        "ü🔥",
+    ],
+)
 def test_what_json_lacks_comes_back(value: object) -> None:
     assert unspell(json.loads(json.dumps(spell(value)))) == value
 
@@ -58,6 +70,17 @@ def test_a_line_cut_at_any_place_is_noticed() -> None:
     assert all(decode(line[:place]) is None for place in range(len(line)))
 
 
-@pytest.mark.parametrize("fields", [[], ["m"], {"a": 1}, ["m", 1, 2, "x", {}, 0], ["m", 1, 2, 3, 4, 0], ["c", "1", 2, {}, 0], [1, 1, 2, {}, 0]])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [],
+        ["m"],
+        {"a": 1},
+        ["m", 1, 2, "x", {}, 0],
+        ["m", 1, 2, 3, 4, 0],
+        ["c", "1", 2, {}, 0],
+        [1, 1, 2, {}, 0],
+    ],
+)
 def test_an_array_of_another_shape_is_no_event(fields: object) -> None:
     assert event_of(fields) is None

@@ -1,0 +1,1 @@
+"""Describing what surrounds a training: command, code, packages, machine."""
