@@ -6,6 +6,7 @@ It arms autolog, and in the launched process itself opens the run. It never rais
 import os
 import sys
 from collections.abc import Iterable
+from types import FrameType
 from typing import Any
 
 from autotrack import config, guard, process
@@ -88,4 +89,30 @@ def _open(launch: dict[str, Any]) -> None:
     open_run(launch.get("project"), launch.get("name"), tuple(launch.get("tags") or ()), launch.get("group"))
 
 
-boot()
+class _WhenThePathIsComplete:
+    """Calls `boot` when Python looks for `sitecustomize`, which it does once all folders of packages are on `sys.path`.
+
+    A virtual environment may take packages from the system's folders, and those come after its own .pth files.
+    """
+
+    @classmethod
+    def find_spec(cls, name: str, path: Any = None, target: Any = None) -> None:
+        """Finds nothing; other names do not matter."""
+        if name == "sitecustomize":
+            sys.meta_path = [finder for finder in sys.meta_path if finder is not cls]
+            boot()
+
+
+def _python_is_starting() -> bool:
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name == "main" and frame.f_globals.get("__name__") == "site":
+            return "sitecustomize" not in sys.modules
+        frame = frame.f_back
+    return False
+
+
+if _python_is_starting():
+    sys.meta_path.insert(0, _WhenThePathIsComplete)
+else:
+    boot()

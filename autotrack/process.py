@@ -88,9 +88,8 @@ def is_worker() -> bool:
     multiprocessing = sys.modules.get("multiprocessing.process")
     if multiprocessing is not None and multiprocessing.parent_process() is not None:
         return True
-    words = getattr(sys, "orig_argv", [])
-    text = " ".join(words[1:6])
-    return "joblib.externals.loky" in text or "multiprocessing." in text or "--multiprocessing-fork" in text
+    words = getattr(sys, "orig_argv", [])[1:6]
+    return "--multiprocessing-fork" in words or any(_serves(word) for word in words)
 
 
 def is_descendant_of(pid: int) -> bool:
@@ -110,13 +109,18 @@ def clocks() -> tuple[int, int]:
     return time.time_ns(), time.monotonic_ns()
 
 
+def _serves(word: str) -> bool:
+    """Whether this word of Python's command line starts a worker: `-c "from multiprocessing.spawn …"`, `-m joblib…loky…`."""
+    return word.startswith(("from multiprocessing.", "from joblib.externals.loky.", "joblib.externals.loky."))
+
+
 def _parent_of(pid: int) -> int | None:
     if pid == os.getpid():
         return os.getppid()
     stat = _text(f"/proc/{pid}/stat")
     if stat is not None:
         return int(stat.rpartition(")")[2].split()[1])
-    if sys.platform.startswith("linux"):
+    if os.path.isdir("/proc/self"):
         return None
     import psutil
 

@@ -18,8 +18,8 @@ from autotrack.guard import attempt, guarded, warn
 from autotrack.journal.format import encode, spell
 from autotrack.journal.writer import SLOW_NS, Journal
 from autotrack.layout import Layout, new_run_id
-from autotrack.objects import ObjectStore
 from autotrack.liveconfig import LiveConfig, config_copy
+from autotrack.objects import ObjectStore
 from autotrack.start import Start
 from autotrack.values import is_deferred, number, snapshot
 

@@ -62,7 +62,7 @@ def register(run: OpenRun) -> None:
 
 
 def serve() -> None:
-    """Let the helper thread write, sync and beat for the open runs; it does from the first run on, in a forked child from the first event on."""
+    """Let the helper thread write, sync and beat for the open runs: from the first run on, in a forked child from the first event on."""
     global _ticking, _beating
     if _ticking is None:
         _ticking = background.every(_tick_interval, _tick)
@@ -88,6 +88,15 @@ def active_run() -> Any:
     if run is not None and run in _open:
         return run
     return _open[-1] if _open else None
+
+
+def enclosing_run() -> Any:
+    """The run that a training here belongs to: the innermost of this context, else the newest that was not opened for a
+    training. A training of another thread, or one that pauses between its parts, encloses nothing here."""
+    run = _current.get()
+    if run is not None and run in _open:
+        return run
+    return next((run for run in reversed(_open) if run.opened_by in ("init", "launcher")), None)
 
 
 def set_current(run: Any) -> Any:

@@ -80,7 +80,7 @@ def in_training() -> bool:
 
 
 def _begin(framework: str, name: str | None, config: Mapping[str, Any] | None, options: Options) -> Training:
-    outer = session.active_run()
+    outer = session.enclosing_run()
     if outer is None:
         wanted = Wanted(options.project, options.name or name, options.group, tuple(options.tags))
         run, owned = open_root(wanted, "training", framework), True

@@ -1,4 +1,4 @@
-"""A grid search on two worker processes: one run, not one a candidate and fold. `autotrack run sklearn_grid_search.py`."""
+"""A grid search on two worker processes: one run, with a child run for each candidate. `autotrack run sklearn_grid_search.py`."""
 
 from sklearn.datasets import load_wine
 from sklearn.model_selection import GridSearchCV

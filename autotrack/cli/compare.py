@@ -7,22 +7,25 @@ import typer
 
 from autotrack.cli.context import complete_runs, opened, say
 from autotrack.cli.output import (
-    count_text,
+    age_text,
     duration_text,
     flatten,
     json_text,
     number_text,
-    time_text,
     value_text,
 )
 from autotrack.cli.records import STATISTICS, best_places, better, brief, differences
-from autotrack.cli.screen import GAP, STATUS_STYLES, Column, Screen
+from autotrack.cli.screen import STATUS_STYLES, Screen
+from autotrack.cli.table import GAP, Cell, Column
 
 if TYPE_CHECKING:
     from autotrack.index import RunRecord
 
+Row = tuple[str, list[Cell]]
+Section = tuple[str, str, list[Row]]
 ROWS = 40
-_MISSING = "-"
+_NAMES = 16
+_RUN = 12
 _FACTS = ("command", "git", "python")
 
 
@@ -127,83 +130,68 @@ class _Comparison:
         return better(key) if self.statistic in ("last", "first", "min", "max", "mean") else ""
 
     def show(self, screen: Screen) -> None:
-        """Print the sections, in blocks of as many runs as fit the width."""
-        self._section(screen, "", self._head_rows())
-        differing, same = differences(self.configs)
-        if differing or same:
-            remark = f"{len(differing)} differ, {len(same)} agree"
-            keys = differing + (same if self.everything else [])
-            self._section(
-                screen, "Config", [(key, self._config_cells(key, self.configs)) for key in keys], remark
-            )
-        facts = differences(self.facts)[0]
-        if facts:
-            self._section(
-                screen,
-                "Environment",
-                [(key, self._config_cells(key, self.facts)) for key in facts],
-                "what differs",
-            )
-        keys = self._metric_keys()
-        if keys:
-            marked = any(best_places(self._values(key), self._direction(key)) for key in keys)
-            remark = f"{self.statistic}{', * is the best' if marked else ''}"
-            self._section(
-                screen, "Metrics", [(key, self._metric_cells(key)) for key in keys], remark, right=True
-            )
+        """Print the sections, in blocks of as many runs as find a place beside each other."""
+        rows: list[Row] = self._head_rows()
+        sections: dict[int, tuple[str, str]] = {}
+        for title, remark, more in (self._config_rows(), self._fact_rows(), self._metric_rows()):
+            if more or remark:
+                sections[len(rows)] = (title, remark)
+                rows += more or [("", [("", "")] * len(self.runs))]
+        at_once = max((screen.width - 2 - _NAMES) // (_RUN + GAP), 1)
+        for start in range(0, len(self.runs), at_once):
+            if start:
+                screen.line("")
+                screen.line((f"{screen.mark} and the next runs", "dim"))
+            names = Column("", keep=True, middle=True, narrowest=_NAMES)
+            columns = [Column("", keep=True, narrowest=_RUN) for _ in self.runs[start : start + at_once]]
+            for name, cells in rows:
+                names.add(name, "dim")
+                for column, (text, style) in zip(columns, cells[start:], strict=False):
+                    column.add(text, style)
+            screen.table([names, *columns], indent=2, header=False, sections=sections)
 
-    def _head_rows(self) -> list[tuple[str, list[tuple[str, str]]]]:
+    def _head_rows(self) -> list[Row]:
         runs = self.runs
         rows = [
             ("run", [(run.id, "bold") for run in runs]),
             ("name", [(run.name, "") for run in runs]),
             ("status", [(run.status, STATUS_STYLES.get(run.status, "")) for run in runs]),
-            ("created", [(time_text(run.created), "") for run in runs]),
+            ("created", [(age_text(run.created), "") for run in runs]),
             ("duration", [(duration_text(run.duration), "") for run in runs]),
         ]
         if len({run.project for run in runs}) > 1:
             rows.insert(2, ("project", [(run.project, "") for run in runs]))
         return rows
 
-    def _config_cells(self, key: str, rows: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
-        return [(value_text(row[key]), "") if row.get(key) is not None else (_MISSING, "dim") for row in rows]
+    def _config_rows(self) -> Section:
+        differing, same = differences(self.configs)
+        remark = f"{len(differing)} differ, {len(same)} agree" if differing or same else ""
+        keys = differing + (same if self.everything else [])
+        return "Config", *self._limited(remark, [(key, self._cells(key, self.configs)) for key in keys])
 
-    def _metric_cells(self, key: str) -> list[tuple[str, str]]:
+    def _fact_rows(self) -> Section:
+        keys = differences(self.facts)[0]
+        rows = [(key, self._cells(key, self.facts)) for key in keys]
+        return "Environment", *self._limited("what differs" if keys else "", rows)
+
+    def _metric_rows(self) -> Section:
+        keys = self._metric_keys()
+        marked = any(best_places(self._values(key), self._direction(key)) for key in keys)
+        remark = f"{self.statistic}{', * is the best' if marked else ''}" if keys else ""
+        return "Metrics", *self._limited(remark, [(key, self._metric_cells(key)) for key in keys])
+
+    def _limited(self, remark: str, rows: list[Row]) -> tuple[str, list[Row]]:
+        if self.everything or len(rows) <= ROWS:
+            return remark, rows
+        return f"{remark}; {len(rows) - ROWS} more rows with --all", rows[:ROWS]
+
+    def _cells(self, key: str, rows: Sequence[dict[str, Any]]) -> list[Cell]:
+        return [(value_text(row[key]), "") if row.get(key) is not None else ("-", "dim") for row in rows]
+
+    def _metric_cells(self, key: str) -> list[Cell]:
         values = self._values(key)
         best = best_places(values, self._direction(key))
         return [
-            (number_text(value) + " *", "bold green") if place in best else (number_text(value) + "  ", "")
+            (number_text(value) + " *", "bold green") if place in best else (number_text(value), "")
             for place, value in enumerate(values)
         ]
-
-    def _section(
-        self,
-        screen: Screen,
-        title: str,
-        rows: Sequence[tuple[str, list[tuple[str, str]]]],
-        remark: str = "",
-        right: bool = False,
-    ) -> None:
-        if title:
-            screen.heading(title, remark)
-        shown = rows if self.everything or not title else rows[:ROWS]
-        for start, end in self._blocks(screen):
-            if title and len(self.runs) > end - start:
-                screen.line("  ", (" ".join(run.id for run in self.runs[start:end]), "dim"))
-            names = Column("", keep=True, middle=True, narrowest=8)
-            columns = [Column("", keep=True, right=right, narrowest=10) for _ in range(start, end)]
-            for name, cells in shown:
-                names.add(name, "dim")
-                for column, (text, style) in zip(columns, cells[start:end], strict=True):
-                    column.add(text, style)
-            if shown:
-                screen.table([names, *columns], indent=2, header=False)
-        if len(shown) < len(rows):
-            screen.line(
-                (f"  {screen.mark} {count_text(len(rows) - len(shown), 'more row')}; --all shows them", "dim")
-            )
-
-    def _blocks(self, screen: Screen) -> list[tuple[int, int]]:
-        """Which runs stand beside each other: as many as find 14 cells each beside the names."""
-        at_once = max((screen.width - 20) // (14 + GAP), 1)
-        return [(start, min(start + at_once, len(self.runs))) for start in range(0, len(self.runs), at_once)]

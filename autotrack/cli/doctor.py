@@ -61,7 +61,7 @@ def _show(checks: list[Check], healthy: bool) -> None:
         for check in here:
             word, style = _SHOWN[check.state]
             screen.wrapped(
-                [("  ", ""), (word.ljust(5), style), ("  ", ""), (f"{check.name}: ", "")], check.text
+                [("  ", ""), (word.ljust(5), style), (f"  {check.name}: ", "")], check.text, hang=11
             )
     screen.line()
     wrong = sum(check.state == "wrong" for check in checks)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from autotrack.cli.output import count_text, duration_text, matches, number_text, sparkline
-from autotrack.cli.screen import STATUS_STYLES, Column, Screen
+from autotrack.cli.screen import STATUS_STYLES, Screen
+from autotrack.cli.table import Column
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -63,10 +64,14 @@ def picture(record: "RunRecord", screen: Screen, patterns: Sequence[str], rows: 
     history = record.history(keys=shown, max_points=_POINTS)
     name, last, curve = (
         Column("key", keep=True, middle=True),
-        Column("last", right=True, keep=True),
-        Column("curve"),
+        Column("last", right=True, whole=True, keep=True),
+        Column("curve", narrowest=8),
     )
-    low, high, step = Column("min", right=True), Column("max", right=True), Column("step", right=True)
+    low, high, step = (
+        Column("min", right=True, whole=True),
+        Column("max", right=True, whole=True),
+        Column("step", right=True, whole=True),
+    )
     for key in shown:
         metric = record.metrics[key]
         name.add(key)

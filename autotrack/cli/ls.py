@@ -16,7 +16,8 @@ from autotrack.cli.output import (
     value_text,
 )
 from autotrack.cli.records import FIELDS, brief, column_value, interesting_metrics, sort_key
-from autotrack.cli.screen import STATUS_STYLES, Column, Screen
+from autotrack.cli.screen import STATUS_STYLES, Screen
+from autotrack.cli.table import Column
 
 if TYPE_CHECKING:
     from autotrack.index import RunRecord
@@ -150,7 +151,8 @@ def _column(name: str, runs: Sequence["RunRecord"], keep: bool) -> Column:
         title=clean(name),
         right=numeric,
         keep=keep,
-        narrowest=10 if name == "id" else 6,
+        narrowest=16 if name == "name" else 6,
+        whole=numeric or name in ("id", "status", "created", "finished"),
         middle=name not in FIELDS,
     )
     for run, value in zip(runs, values, strict=True):

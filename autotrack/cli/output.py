@@ -126,10 +126,12 @@ def float_of(value: int) -> float:
 
 
 def duration_text(seconds: float | None) -> str:
-    """A duration: `0.21 s`, `42 s`, `3m 05s`, `2h 04m`, `3d 07h`."""
+    """A duration: `210 ms`, `4.20 s`, `42 s`, `3m 05s`, `2h 04m`, `3d 07h`."""
     if seconds is None or not math.isfinite(seconds):
         return "-"
     seconds = max(seconds, 0.0)
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 9.995:
         return f"{seconds:.2f} s"
     whole = round(seconds)

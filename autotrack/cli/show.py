@@ -7,6 +7,7 @@ import typer
 from autotrack.cli.context import chosen, complete_runs, opened, say
 from autotrack.cli.output import (
     age_text,
+    clean,
     count_text,
     duration_text,
     flatten,
@@ -15,11 +16,13 @@ from autotrack.cli.output import (
     number_text,
     size_text,
     sparkline,
+    text_width,
     time_text,
     value_text,
 )
 from autotrack.cli.records import complete
-from autotrack.cli.screen import STATUS_STYLES, Column, Screen
+from autotrack.cli.screen import STATUS_STYLES, Screen
+from autotrack.cli.table import Column
 
 if TYPE_CHECKING:
     from autotrack.index import RunRecord
@@ -153,8 +156,8 @@ class _Page:
         name = Column("key", keep=True, middle=True, narrowest=8)
         curve = Column("curve", narrowest=wide)
         numbers = {
-            title: Column(title, right=True, narrowest=5)
-            for title in ("last", "min", "max", "mean", "points", "steps")
+            title: Column(title, right=True, whole=True)
+            for title in ("last", "min", "max", "mean", "points", "not finite", "steps")
         }
         for key in keys:
             metric = self.run.metrics[key]
@@ -163,20 +166,15 @@ class _Page:
             curve.add(sparkline(values, wide, self.screen.unicode), "cyan")
             for title in ("last", "min", "max", "mean"):
                 numbers[title].add(number_text(getattr(metric, title)))
-            bad = f" ({metric.nonfinite} not finite)" if metric.nonfinite else ""
-            numbers["points"].add(f"{metric.count}{bad}", "yellow" if bad else "")
+            numbers["points"].add(metric.count)
+            numbers["not finite"].add(metric.nonfinite or "-", "yellow" if metric.nonfinite else "")
             first, last = metric.first_step, metric.last_step
             numbers["steps"].add(f"{first}" if first == last else f"{first}-{last}")
         numbers["last"].keep = True
-        self.screen.table(
-            [
-                name,
-                numbers["last"],
-                curve,
-                *(numbers[title] for title in ("min", "max", "mean", "points", "steps")),
-            ],
-            indent=2,
-        )
+        titles = ["min", "max", "mean", "points", "steps"]
+        if any(self.run.metrics[key].nonfinite for key in keys):
+            titles.insert(2, "not finite")
+        self.screen.table([name, numbers["last"], curve, *(numbers[title] for title in titles)], indent=2)
 
     def _artifacts(self) -> None:
         rows = self.run.artifacts
@@ -185,10 +183,10 @@ class _Page:
         self.screen.heading("Artifacts")
         columns = [
             Column("name", keep=True, middle=True),
-            Column("type"),
-            Column("size", right=True),
-            Column("step", right=True),
-            Column("sha256"),
+            Column("type", whole=True),
+            Column("size", right=True, whole=True),
+            Column("step", right=True, whole=True),
+            Column("sha256", whole=True),
         ]
         for one in self._first(rows):
             cells = (one.name, one.type, size_text(one.size), number_text(one.step), (one.digest or "-")[:12])
@@ -205,8 +203,8 @@ class _Page:
         columns = [
             Column("path", keep=True, middle=True, narrowest=12),
             Column("role"),
-            Column("size", right=True),
-            Column("sha256"),
+            Column("size", right=True, whole=True),
+            Column("sha256", whole=True),
         ]
         for one in self._first(rows):
             for column, text in zip(
@@ -222,10 +220,10 @@ class _Page:
             return
         self.screen.heading("Children", count_text(len(rows), "run"))
         columns = [
-            Column("id", keep=True, narrowest=10),
+            Column("id", keep=True, whole=True),
             Column("name", keep=True),
-            Column("status"),
-            Column("duration", right=True),
+            Column("status", whole=True),
+            Column("duration", right=True, whole=True),
         ]
         for child in self._first(rows):
             columns[0].add(child.id)
@@ -240,20 +238,16 @@ class _Page:
         if not rows:
             return
         self.screen.heading("Capture report")
-        columns = [
-            Column("what", keep=True),
-            Column("status", keep=True),
-            Column("took", right=True),
-            Column("why", narrowest=12),
-        ]
         styles = {"captured": "green", "skipped": "yellow", "failed": "red"}
+        wide = max(text_width(clean(row.get("what", "-"))) for row in rows)
         for row in rows:
-            columns[0].add(row.get("what", "-"))
-            columns[1].add(row.get("status", "-"), styles.get(str(row.get("status")), ""))
-            took = row.get("ms")
-            columns[2].add("-" if took is None else nanoseconds_text(took * 1e6))
-            columns[3].add(row.get("why") or "")
-        self.screen.table(columns, indent=2)
+            what, status, took = clean(row.get("what", "-")), clean(row.get("status", "-")), row.get("ms")
+            head = [
+                ("  " + what + " " * (wide - text_width(what) + 2), ""),
+                (status.ljust(10), styles.get(status, "")),
+                (("-" if took is None else nanoseconds_text(took * 1e6)).rjust(8) + "  ", "dim"),
+            ]
+            self.screen.wrapped(head, row.get("why") or "", hang=wide + 4)
 
     def _own_time(self) -> None:
         own = self.run.own_ns

@@ -49,13 +49,12 @@ class Index:
     def sync(
         self,
         progress: Progress | None = None,
-        only: tuple[str, str] | None = None,
+        only: Path | None = None,
         seal_seconds: float = 0.5,
     ) -> None:
         """Read what is new in the journals, work out the states of runs, and seal what is over.
 
-        `progress(done, total)` is called after each folder. `only` (project, run id) looks at one
-        run's folder and seals nothing.
+        `progress(done, total)` is called after each folder. `only`: look at this run's folder alone, and seal nothing.
         `seal_seconds` bounds the time for sealing; what is left is sealed the next time.
         """
         self._database.repaired(lambda: sync(self._database, self.layout, progress, only, seal_seconds))

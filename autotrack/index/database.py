@@ -4,12 +4,14 @@ old.
 
 import os
 import sqlite3
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, RootTransaction, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, StaticPool
 
@@ -20,6 +22,7 @@ from autotrack.index.schema import Broken
 from autotrack.layout import Layout
 
 WAIT_SECONDS = 20.0
+BATCH_SECONDS = 0.25
 T = TypeVar("T")
 
 
@@ -32,6 +35,7 @@ class Database:
     def __init__(self, layout: Layout, wait: float = WAIT_SECONDS) -> None:
         self._layout = layout
         self._wait = wait
+        self._local = threading.local()
         self.path: Path | None = None
         self.refill: Callable[[], None] = lambda: None
         self.engine = self._open()
@@ -39,14 +43,47 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection that sees one state of the index."""
-        with self.engine.connect() as connection:
-            yield connection
+        held = self._held()
+        if held is None:
+            with self.engine.connect() as connection:
+                yield connection
+            return
+        begun = held.in_transaction()
+        try:
+            yield held
+        finally:
+            if not begun:
+                held.rollback()
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction that other writers wait for."""
-        with self.engine.connect().execution_options(autotrack_write=True) as connection, connection.begin():
-            yield connection
+        """A transaction that other writers wait for; in a batch a part of a longer one, undone by itself."""
+        held = self._held()
+        if held is None:
+            with self.engine.connect() as connection, begin_writing(connection):
+                yield connection
+            return
+        if not held.in_transaction():
+            begin_writing(held)
+            self._local.since = time.monotonic()
+        with held.begin_nested():
+            yield held
+        if time.monotonic() - self._local.since > BATCH_SECONDS:
+            held.commit()
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Do many small writings on one connection and in few transactions, each a quarter of a second long."""
+        with self.engine.connect() as connection:
+            self._local.connection = connection
+            try:
+                yield
+                connection.commit()
+            finally:
+                self._local.connection = None
+
+    def _held(self) -> Connection | None:
+        return getattr(self._local, "connection", None)
 
     def ask(self, question: Callable[[Connection], T]) -> T:
         """The answer of a function that reads; from an index built again, if this one is damaged."""
@@ -160,6 +197,12 @@ class Database:
             engine.dispose()
 
 
+def begin_writing(connection: Connection) -> RootTransaction:
+    """Begin a transaction that takes the index for writing at once, so that it never has to give up half way."""
+    connection.info["autotrack_write"] = True
+    return connection.begin()
+
+
 def is_locked(error: Exception) -> bool:
     """Whether the error says that another process holds the index."""
     origin = error if isinstance(error, sqlite3.Error) else getattr(error, "orig", None)
@@ -198,7 +241,7 @@ def _listen(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        write = connection.get_execution_options().get("autotrack_write", False)
+        write = connection.info.pop("autotrack_write", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
@@ -207,7 +250,7 @@ def _prepare(engine: Engine) -> None:
     with engine.connect() as connection:
         if _is_current(connection):
             return
-    with engine.connect().execution_options(autotrack_write=True) as connection, connection.begin():
+    with engine.connect() as connection, begin_writing(connection):
         if _is_current(connection):
             return
         schema.metadata.create_all(connection)

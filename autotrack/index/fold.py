@@ -79,7 +79,7 @@ def attempts_of(facts: Iterable[Fact]) -> list[Attempt]:
 
 
 def fold(facts: list[Fact], fallback: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns of a run that follow from its events; `fallback` has id, created and last_wall for a run
+    """The columns of a run that follow from its events; `fallback` has id, project, created and last_wall for a run
     without a start.
     """
     ordered = in_order(facts)
@@ -100,6 +100,7 @@ def fold(facts: list[Fact], fallback: Mapping[str, Any]) -> dict[str, Any]:
 def _from_starts(starts: list[Fact], fallback: Mapping[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {
         "name": fallback["id"],
+        "project": fallback["project"],
         "parent": fallback.get("parent"),
         "group": None,
         "notes": "",
@@ -116,6 +117,7 @@ def _from_starts(starts: list[Fact], fallback: Mapping[str, Any]) -> dict[str, A
             row["created"] = created if isinstance(created, int) and 0 <= created < 2**63 else fact.wall
             row["name"] = _text(body.get("name")) or row["name"]
             row["parent"] = _text(body.get("parent")) or row["parent"]
+            row["project"] = _text(body.get("project")) or row["project"]
             row["opened_by"] = _text(body.get("opened_by"))
         row["group"] = _text(body.get("group")) or row["group"]
         row["notes"] = _text(body.get("notes")) or row["notes"]
@@ -128,6 +130,7 @@ def _edit(row: dict[str, Any], tags: dict[str, None], body: Mapping[str, Any]) -
     for name in ("name", "notes"):
         if isinstance(body.get(name), str):
             row[name] = body[name]
+    row["project"] = _text(body.get("project")) or row["project"]
     if "group" in body:
         row["group"] = _text(body["group"])
     if isinstance(body.get("archived"), bool):

@@ -164,6 +164,7 @@ class Ingest:
     def __init__(self, connection: Connection, place: Place) -> None:
         self.connection = connection
         self.place = place
+        self.fresh = False
         self.folder = self._folder()
         self.run_rows: dict[str, int] = {}
         self.old_runs: set[int] = set()
@@ -179,7 +180,15 @@ class Ingest:
             self._find_runs(ids)
             self._add_events(parts, clocks)
             written = self._add_points(parts, clocks)
-            refold(self.connection, self.folder, self.place.run, self.run_rows, written, self.old_runs)
+            refold(
+                self.connection,
+                self.folder,
+                self.place.project,
+                self.place.run,
+                self.run_rows,
+                written,
+                self.old_runs,
+            )
 
     def _folder(self) -> int:
         query = select(folders.c.pk).where(
@@ -248,7 +257,7 @@ class Ingest:
         return int(found.pk)
 
     def _find_runs(self, ids: set[str]) -> None:
-        for some in in_groups(ids):
+        for some in in_groups(() if self.fresh else ids):
             query = select(runs.c.id, runs.c.pk).where(runs.c.folder == self.folder, runs.c.id.in_(some))
             self.run_rows.update({row.id: row.pk for row in self.connection.execute(query)})
         self.old_runs = set(self.run_rows.values())

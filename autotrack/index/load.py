@@ -19,11 +19,22 @@ SYSTEM = "system/"
 
 
 class Name(NamedTuple):
-    """What a run is called for good, and the row of its folder, which tells two runs of one id apart."""
+    """What a run is called for good, whatever the rows of the index are: its id, and the folder that it lies in."""
 
-    project: str
     id: str
-    folder: int
+    project: str
+    folder: str
+
+
+RUNS = select(runs, folders.c.project.label("folder_project"), folders.c.run.label("folder_run")).join(
+    folders, folders.c.pk == runs.c.folder
+)
+"""Every query for whole runs starts with this, so that a row tells where its folder is."""
+
+
+def name_of(row: Any) -> Name:
+    """The name of a row of `RUNS`."""
+    return Name(row["id"], row["folder_project"], row["folder_run"])
 
 
 class Folder(NamedTuple):
@@ -41,14 +52,14 @@ class Loader:
     """Answers the questions of the records of one list; metrics are loaded for the whole list at the first
     question.
 
-    Records are named by (project, id): their rows are looked up each time, because the index may be built
+    Records are named by id and folder: their rows are looked up each time, because the index may be built
     anew meanwhile.
     """
 
     def __init__(self, database: Database, layout: Layout, rows: Iterable[Any]) -> None:
         self.database = database
         self.layout = layout
-        self._names = [Name(row["project"], row["id"], row["folder"]) for row in rows]
+        self._names = [name_of(row) for row in rows]
         self._metrics: dict[Name, dict[str, Any]] = {}
 
     def metrics(self, name: Name) -> dict[str, Any]:
@@ -88,7 +99,7 @@ class Loader:
             )
             rows = connection.execute(query).all()
             path = self.layout.run_dir(folder["project"], folder["run"])
-            root = Name(folder["project"], folder["run"], folder["pk"])
+            root = Name(folder["run"], folder["project"], folder["run"])
             return Folder(
                 path, sum(row.damaged for row in rows), [row.problem for row in rows if row.problem], root
             )
@@ -97,12 +108,8 @@ class Loader:
 
     def children(self, name: Name) -> list[Any]:
         """The rows of the runs whose parent a run is, oldest first."""
-        query = (
-            select(runs)
-            .where(
-                runs.c.parent == name.id, runs.c.project == name.project, runs.c.id != name.id, runs.c.shown
-            )
-            .order_by(runs.c.created, runs.c.id)
+        query = RUNS.where(runs.c.parent == name.id, runs.c.id != name.id, runs.c.shown).order_by(
+            runs.c.created, runs.c.id
         )
         return self.database.ask(lambda connection: list(connection.execute(query).mappings()))
 
@@ -126,14 +133,21 @@ def _metrics(connection: Connection, names: set[Name]) -> dict[Name, dict[str, A
     found: dict[Name, dict[str, Any]] = {name: {} for name in names}
     for some in in_groups(names):
         query = (
-            select(metrics, keys.c.key.label("name"), runs.c.id, runs.c.project, runs.c.folder)
+            select(
+                metrics,
+                keys.c.key.label("name"),
+                runs.c.id,
+                folders.c.project,
+                folders.c.run.label("folder_run"),
+            )
             .join(keys, keys.c.pk == metrics.c.key)
             .join(runs, runs.c.pk == metrics.c.run)
+            .join(folders, folders.c.pk == runs.c.folder)
             .where(runs.c.id.in_([name.id for name in some]))
             .order_by(metrics.c.run, keys.c.key)
         )
         for row in connection.execute(query).mappings():
-            name = Name(row["project"], row["id"], row["folder"])
+            name = Name(row["id"], row["project"], row["folder_run"])
             if name in found:
                 found[name][row["name"]] = row
     return found
@@ -141,9 +155,9 @@ def _metrics(connection: Connection, names: set[Name]) -> dict[Name, dict[str, A
 
 def _row(connection: Connection, name: Name) -> int:
     """The row number of a run in the index as it is now."""
-    query = select(runs.c.pk, runs.c.folder).where(runs.c.id == name.id, runs.c.project == name.project)
-    rows = connection.execute(query).all()
-    pk = next((row.pk for row in rows if row.folder == name.folder), rows[0].pk if rows else None)
+    query = select(runs.c.pk).join(folders, folders.c.pk == runs.c.folder)
+    query = query.where(runs.c.id == name.id, folders.c.project == name.project, folders.c.run == name.folder)
+    pk = connection.scalar(query)
     if pk is None:
         raise RunNotFound(
             f"The run {name.id!r} is not in the store any more: its folder was removed, or the index was emptied."

@@ -11,7 +11,7 @@ from autotrack.errors import AmbiguousRun, RunNotFound
 from autotrack.index import filters, frames
 from autotrack.index.database import Database
 from autotrack.index.fold import flatten
-from autotrack.index.load import Loader
+from autotrack.index.load import RUNS, Loader
 from autotrack.index.record import RunRecord
 from autotrack.index.schema import runs
 from autotrack.layout import Layout
@@ -94,7 +94,7 @@ def find(
     """The runs that fit; the newest first unless `order_by` says otherwise. FilterError for a filter that
     does not parse.
     """
-    query = filters.apply(select(runs).where(runs.c.shown), where)
+    query = filters.apply(RUNS.where(runs.c.shown), where)
     if project is not None:
         query = query.where(runs.c.project == project)
     if not archived:
@@ -150,11 +150,11 @@ def _one(connection: Connection, layout: Layout, text: str) -> Any:
 
 
 def _exactly(text: str) -> Select[Any]:
-    return select(runs).where(runs.c.shown, runs.c.id == text)
+    return RUNS.where(runs.c.shown, runs.c.id == text)
 
 
 def _beginning(text: str) -> Select[Any]:
-    return select(runs).where(runs.c.shown, func.substr(runs.c.id, 1, len(text)) == text).order_by(runs.c.id)
+    return RUNS.where(runs.c.shown, func.substr(runs.c.id, 1, len(text)) == text).order_by(runs.c.id)
 
 
 def _ambiguous(text: str, rows: Sequence[Any]) -> str:

@@ -10,7 +10,7 @@ import orjson
 
 from autotrack.index.fold import unpack_body
 from autotrack.index.history import History, missing_key, series_of
-from autotrack.index.load import SYSTEM, Folder, Loader, Name
+from autotrack.index.load import SYSTEM, Folder, Loader, name_of
 from autotrack.index.parts import Artifact, Input, Metrics, Summary, artifact, input_file
 
 
@@ -20,7 +20,7 @@ class RunRecord:
     def __init__(self, row: Any, loader: Loader) -> None:
         self._row = row
         self._loader = loader
-        self._name = Name(row["project"], row["id"], row["folder"])
+        self._name = name_of(row)
         self.id: str = row["id"]
         self.name: str = row["name"]
         self.project: str = row["project"]

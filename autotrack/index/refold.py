@@ -28,6 +28,7 @@ from autotrack.journal.format import spell
 def refold(
     connection: Connection,
     folder: int,
+    project: str,
     root: str,
     run_rows: Mapping[str, int],
     written: Mapping[Line, list[dict[str, Any]]],
@@ -42,7 +43,7 @@ def refold(
     last = _last_times(connection, list(run_rows.values()), written)
     rows = []
     for run_id, pk in run_rows.items():
-        fallback = _fallback(run_id, root, writers, facts.get(pk, []), last.get(pk, 0))
+        fallback = {"project": project} | _fallback(run_id, root, writers, facts.get(pk, []), last.get(pk, 0))
         rows.append((pk, fold(facts.get(pk, []), fallback) | {"last_wall": fallback["last_wall"]}))
     _write_rows(
         connection, rows, root_pk=run_rows.get(root), shown=any(row["role"] != "edit" for row in writers)

@@ -36,22 +36,23 @@ def sync(
     database: Database,
     layout: Layout,
     progress: Progress | None = None,
-    only: tuple[str, str] | None = None,
+    only: Path | None = None,
     seal_seconds: float = 0.5,
 ) -> None:
-    """Read what is new in the store; `only` (project, run id) looks at one run. `progress(done, total)` is
+    """Read what is new in the store; `only` looks at one run's folder. `progress(done, total)` is
     called as it goes.
 
     Sealing stops after `seal_seconds` and goes on the next time.
     """
+    if only is not None:
+        place = Place(layout.runs / only.parent.name / only.name, decode_project(only.parent.name), only.name)
+        _look_at(database, layout, [place], progress)
+        return
     with database.reading() as connection:
         rows = connection.execute(select(folders)).mappings()
         known = {
             (row["project"], row["run"]): Known(row["mtime"], row["settled"], row["sealed"]) for row in rows
         }
-    if only is not None:
-        _look_at(database, layout, [_place(layout, *only)], progress)
-        return
     found, refused = discover(layout)
     new = [
         place
@@ -99,21 +100,18 @@ def _folders_in(path: Path) -> list[os.DirEntry[str]] | None:
         return None
 
 
-def _place(layout: Layout, project: str, run: str) -> Place:
-    return Place(layout.run_dir(project, run), project, run)
-
-
 def _look_at(database: Database, layout: Layout, places: list[Place], progress: Progress | None) -> None:
-    for number, place in enumerate(places):
-        try:
-            _bring_in(database, layout, place)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            message = f"{place.path} cannot be read ({error.strerror}); this run is not brought up to date."
-            warn("unreadable-folder", message, key=place.path)
-        if progress is not None:
-            progress(number + 1, len(places))
+    with database.batch():
+        for number, place in enumerate(places):
+            try:
+                _bring_in(database, layout, place)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                message = f"{place.path} cannot be read ({error.strerror}); this run is not brought up to date."
+                warn("unreadable-folder", message, key=place.path)
+            if progress is not None:
+                progress(number + 1, len(places))
 
 
 def _bring_in(database: Database, layout: Layout, place: Place) -> None:
@@ -129,7 +127,7 @@ def _bring_in(database: Database, layout: Layout, place: Place) -> None:
             .mappings()
             .one_or_none()
         )
-        facts = load_folded(connection, [root["pk"]])[root["pk"]] if root and root["shown"] else []
+        facts = load_folded(connection, [root["pk"]]).get(root["pk"], []) if root and root["shown"] else []
         writers, troubled = _writers(connection, folder["pk"], place.path, facts)
     if root is not None and not root["shown"]:
         message = f"{place.path} holds edits but no journal of a run; it is left out. Copy the run's journals there."

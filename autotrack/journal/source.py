@@ -9,7 +9,7 @@ import zstandard
 
 from autotrack.journal.format import SEALED_SUFFIX, SUFFIX, check
 
-BLOCK = 4 * 1024 * 1024
+BLOCK = 1 * 1024 * 1024
 
 
 class Segment(NamedTuple):

@@ -127,7 +127,10 @@ class Journal:
         if self._ring is not None:
             self._flush_ring()
         self.sync()
-        if self._fd is not None and self._size() > SEGMENT_BYTES:
+        size, vanished = self._state()
+        if vanished:
+            self._reopen_vanished()
+        elif size > SEGMENT_BYTES:
             self._next_segment()
 
     def waiting(self) -> bool:
@@ -319,8 +322,20 @@ class Journal:
         }
         return encode("h", self.next_seq(), mono, body)
 
-    def _size(self) -> int:
+    def _reopen_vanished(self) -> None:
+        """Somebody deleted the file: what comes now goes to a new one."""
+        with self._lock:
+            try:
+                self._reopen()
+            except OSError as error:
+                self._suspend(f"{self.folder} was deleted and cannot be made again ({error.strerror or error})")
+                return
+        warn("vanished", f"{self.folder} was deleted; the run goes on in {self.path.name}.", key=self.path)
+
+    def _state(self) -> tuple[int, bool]:
+        """The size of the file, and whether it was deleted."""
         try:
-            return os.fstat(self._fd).st_size if self._fd is not None else 0
+            found = os.fstat(self._fd) if self._fd is not None else None
         except OSError:
-            return 0
+            found = None
+        return (0, False) if found is None else (found.st_size, found.st_nlink == 0)

@@ -16,7 +16,7 @@ Example = Callable[..., tuple[str, list[Any]]]
 def test_digits_is_one_run_with_the_scripts_and_the_models_settings(example: Example) -> None:
     printed, (run,) = example("sklearn_digits.py", "--C", "0.5", "--max-iter", "300")
     assert printed.startswith("accuracy 0.9")
-    assert (run.name, run.status, run.framework) == ("sklearn_digits.py", "finished", "sklearn")
+    assert (run.name, run.status) == ("sklearn_digits.py", "finished")
     flat = str(run.config)
     assert run.config["C"] == 0.5
     assert run.config["max_iter"] == 300

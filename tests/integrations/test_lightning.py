@@ -63,7 +63,7 @@ def model(pl: Any, **settings: Any) -> Any:
             self.said: dict[str, list[float]] = {}
 
         def say(self, name: str, value: Any) -> Any:
-            self.said.setdefault(name, []).append(float(value))
+            self.said.setdefault(name, []).append(float(value.detach()))
             return value
 
         def loss(self, batch: Any) -> Any:
@@ -128,7 +128,7 @@ def test_records_every_logged_value_at_its_step(store, pl, arm):
     assert run.status == "finished"
     assert points(run, "loss_step") == list(enumerate(said["loss"]))
     assert points(run, "auto/loss") == list(enumerate(said["loss"]))
-    assert points(run, "metric") == pytest.approx(list(enumerate(said["loss"])))
+    assert [value for _, value in points(run, "metric")] == pytest.approx(said["loss"])
     assert points(run, "late") == list(enumerate([0.0, 1.0, 2.0] * 2))
     epochs = [said["loss"][:3], said["loss"][3:]]
     assert points(run, "loss_epoch") == [(2, batch_mean(epochs[0])), (5, batch_mean(epochs[1]))]
@@ -137,7 +137,7 @@ def test_records_every_logged_value_at_its_step(store, pl, arm):
     assert points(run, "end") == [(2, 7.0), (5, 8.0)]
     assert points(run, "epoch") == [(2, 0), (2, 0), (5, 1), (5, 1)]
     for loader in (0, 1):
-        checked = said[f"val{loader}"][2:] if loader == 0 else said[f"val{loader}"][2:]
+        checked = said[f"val{loader}"][2:]  # behind the two batches of the sanity check
         means = [batch_mean(checked[:3]), batch_mean(checked[3:])]
         assert points(run, f"val/dataloader_idx_{loader}") == [(2, means[0]), (5, means[1])]
 
@@ -156,7 +156,7 @@ def test_gives_the_names_steps_and_values_that_a_logger_of_lightning_gets(store,
 
     net = model(pl)
 
-    def validation_step(batch: Any, index: int) -> None:
+    def validation_step(batch: Any, batch_idx: int) -> None:
         net.log("v", net.loss(batch), on_step=True, on_epoch=True)
 
     net.validation_step = validation_step
@@ -231,12 +231,12 @@ def test_records_the_loss_of_manual_optimization_that_logs_nothing(store, pl, ar
     net = model(pl)
     losses = []
 
-    def training_step(batch: Any, index: int) -> Any:
+    def training_step(batch: Any, batch_idx: int) -> Any:
         loss = net.loss(batch)
         net.optimizers().zero_grad()
         net.manual_backward(loss)
         net.optimizers().step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
         return loss
 
     net.automatic_optimization, net.training_step = False, training_step
@@ -283,7 +283,7 @@ def test_records_an_interrupt_as_one(store, pl, arm):
 
 
 def test_opens_no_run_where_nothing_is_trained(store, pl, arm):
-    def fails_in_validation(batch: Any, index: int) -> None:
+    def fails_in_validation(batch: Any, batch_idx: int) -> None:
         raise ValueError("sanity")
 
     trainer(pl, arm(), fast_dev_run=True).fit(model(pl), data(), data())

@@ -31,7 +31,7 @@ if __name__ == "__main__":
     assert work.only_run().status == "finished"
 
 
-def test_a_grid_search_on_loky_workers_is_one_run(work: Any) -> None:
+def test_a_grid_search_on_loky_workers_is_one_run_with_a_child_a_candidate(work: Any) -> None:
     work.write(
         "train.py",
         """
@@ -58,8 +58,11 @@ if __name__ == "__main__":
     )
     plain, launched = work.plain("train.py"), work.launch("train.py")
     assert (launched.stdout, launched.stderr, launched.returncode) == (plain.stdout, plain.stderr, 0)
-    run = work.only_run()
-    assert run.framework in (None, "sklearn")
+    runs = work.runs()
+    assert [run.name for run in runs if run.parent is None] == ["train.py"]
+    candidates = [run for run in runs if run.parent is not None]
+    assert len(candidates) == 3
+    assert {run.parent for run in candidates} == {runs[0].id}
 
 
 def test_a_program_started_by_the_script_that_trains_is_a_child_run(work: Any) -> None:

@@ -1,0 +1,225 @@
+"""The runs of scikit-learn: one for each outermost fit, for each estimator that is fitted in parts, and for
+each
+cross-validation."""
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+from autotrack import background, session
+from autotrack.guard import attempt, guarded, reason
+from autotrack.integrations import _sklearn_facts as facts
+from autotrack.integrations._sklearn_search import CrossValidation, is_search, record_search
+from autotrack.integrations._sklearn_threads import here, inside, move
+from autotrack.training import Options, Training, begin_training, in_training
+
+if TYPE_CHECKING:
+    from autotrack.patcher import Call
+    from autotrack.run import Run
+
+FUNCTIONS = (
+    "cross_val_predict",
+    "cross_val_score",
+    "cross_validate",
+    "learning_curve",
+    "permutation_test_score",
+    "validation_curve",
+)
+
+End = Callable[["Call"], object]
+
+
+class Trainings:
+    """What the observed functions report to: `begin` for methods of estimators, `begin_function` for
+    functions.
+    """
+
+    def __init__(self, options: Callable[[], Options]) -> None:
+        self._options = options
+        self._partial: dict[int, _Partial] = {}
+
+    def begin(self, method: str, call: "Call") -> End | None:
+        """A fit method was called."""
+        if inside.get() is not None or in_training() or not session.recording():
+            return None
+        estimator = call.args[0]
+        token = inside.set(self)
+        end: End | None = None
+        if not attempt("looking at an estimator", _only_transforms, estimator, default=False):
+            begin = self._begin_partial if method == "partial_fit" else self._begin_fit
+            end = attempt("recording a fit", begin, estimator, method, call)
+
+        def leave(call: "Call") -> None:
+            try:
+                if end is not None:
+                    end(call)
+            finally:
+                inside.reset(token)
+
+        return leave
+
+    def begin_function(self, name: str, call: "Call") -> End | None:
+        """A cross-validation function was called."""
+        outer = inside.get()
+        if isinstance(outer, CrossValidation) and name == "cross_validate":
+            return outer.take_folds
+        if outer is not None or in_training() or not session.recording():
+            return None
+        validation = CrossValidation(name, call)
+        token = inside.set(validation)
+        training = attempt("recording a cross-validation", self._open, validation.title)
+        if training is not None:
+            with guarded("recording a cross-validation"):
+                _configure(training, validation.config())
+        started = perf_counter()
+
+        def leave(call: "Call") -> None:
+            try:
+                if training is not None:
+                    _close(training, call, perf_counter() - started, validation.record)
+            finally:
+                inside.reset(token)
+
+        return leave
+
+    def close(self) -> None:
+        """End the runs of estimators that are fitted in parts."""
+        while self._partial:
+            self._partial.popitem()[1].training.finish()
+
+    def _open(self, name: str) -> Training | None:
+        return begin_training("sklearn", name=name, config=None, options=self._options(), nested="ignore")
+
+    def _begin_fit(self, estimator: Any, method: str, call: "Call") -> End | None:
+        earlier = self._partial.pop(id(estimator), None)
+        if earlier is not None:
+            earlier.training.finish()
+        training = self._open(type(estimator).__name__)
+        if training is None:
+            return None
+        fit = _Fit(estimator, method, call)
+        with guarded("recording the parameters of an estimator"):
+            _configure(training, fit.config())
+        started = perf_counter()
+        return lambda call: _close(training, call, perf_counter() - started, fit.record)
+
+    def _begin_partial(self, estimator: Any, method: str, call: "Call") -> End | None:
+        key = id(estimator)
+        known = self._partial.get(key)
+        outside = here()
+        if known is None or known.estimator() is not estimator or known.training.run.status != "running":
+            training = self._open(type(estimator).__name__)
+            if training is None:
+                return None
+            with guarded("recording the parameters of an estimator"):
+                _configure(training, _Fit(estimator, method, call).config())
+            why = "an estimator that is fitted in parts sees its data a part at a time"
+            training.run.event("capture", _report("train_score", "skipped", why, 0.0))
+            known = self._partial[key] = _Partial(estimator, training, lambda _: self._gone(key))
+        else:
+            move(outside._replace(training=known.training, run=known.training.run))
+        part, started = known, perf_counter()
+
+        def end(call: "Call") -> None:
+            seconds = perf_counter() - started
+            move(outside._replace(inside=inside.get()))
+            part.training.run.log({"auto/fit_time": seconds}, step=part.calls)
+            part.calls += 1
+            if call.error is not None:
+                self._partial.pop(key, None)
+                part.training.finish(call.error)
+
+        return end
+
+    def _gone(self, key: int) -> None:
+        """The garbage collector has taken an estimator: no lock may be waited for here, so the helper ends
+        its run.
+        """
+        part = self._partial.pop(key, None)
+        if part is not None:
+            background.submit(part.training.finish)
+
+
+class _Partial:
+    """An estimator that is fitted in parts: its run stays open between the calls, without being the current
+    one.
+    """
+
+    def __init__(self, estimator: Any, training: Training, gone: Callable[[Any], None]) -> None:
+        self.estimator = ref(estimator, gone)
+        self.training = training
+        self.calls = 0
+
+
+class _Fit:
+    """One outermost fit. It holds no data: what it needs of them it takes from the call, which ends with the
+    fit.
+    """
+
+    def __init__(self, estimator: Any, method: str, call: "Call") -> None:
+        self.method = method
+        self.estimator = estimator
+        self.params, self.problem = reason(lambda: estimator.get_params(deep=True))
+        function = getattr(type(estimator), method, None)
+        self.given = facts.arguments(call.args, call.kwargs, function) if function is not None else {}
+
+    def config(self) -> dict[str, Any]:
+        """What is known before the fit."""
+        return facts.config(self.estimator, self.method, self.params or {}, self.given)
+
+    def record(self, run: "Run", call: "Call", seconds: float) -> None:
+        """What is known after it."""
+        given, self.given = self.given, {}
+        if self.problem is not None:
+            run.event("capture", _report("params", "failed", f"get_params() raised {self.problem}", 0.0))
+        values = {"auto/fit_time": seconds}
+        if call.error is None:
+            self._record_result(run, given, values)
+        run.log(values)
+
+    def _record_result(self, run: "Run", given: dict[str, Any], values: dict[str, float]) -> None:
+        from autotrack.integrations._sklearn_score import train_score
+
+        known, _ = reason(facts.classes, self.estimator)
+        if known is not None:
+            _merge_config(run, {"data": {"n_classes": known}})
+        started = perf_counter()
+        score, why = train_score(self.estimator, self.params or {}, given, values["auto/fit_time"])
+        if score is not None:
+            values["auto/train_score"] = score
+        status = "captured" if score is not None else "skipped"
+        run.event("capture", _report("train_score", status, why, perf_counter() - started))
+        if is_search(self.estimator):
+            record_search(run, self.estimator)
+
+
+def _close(
+    training: Training, call: "Call", seconds: float, record: Callable[["Run", "Call", float], None]
+) -> None:
+    with guarded("recording the end of a fit"):
+        record(training.run, call, seconds)
+    training.finish(call.error)
+
+
+def _configure(training: Training, values: dict[str, Any]) -> None:
+    """Record the config; inside a run of the user's whose config has a key of ours, all of it stands under
+    "sklearn".
+    """
+    run = training.run
+    taken = not training.owned and any(key in run.config for key in values)
+    run.update_config({"sklearn": values} if taken else values, source="sklearn")
+
+
+def _merge_config(run: "Run", values: dict[str, Any]) -> None:
+    nested = isinstance(run.config.get("sklearn"), dict)
+    run.update_config({"sklearn": values} if nested else values, source="sklearn")
+
+
+def _report(what: str, status: str, why: str | None, seconds: float) -> dict[str, Any]:
+    return {"what": what, "status": status, "why": why, "ms": round(seconds * 1e3, 3), "facts": {}}
+
+
+def _only_transforms(estimator: Any) -> bool:
+    """Whether fitting it trains nothing that predicts: a scaler, an encoder, a pipeline of such."""
+    return hasattr(estimator, "transform") and not hasattr(estimator, "predict") and not is_search(estimator)

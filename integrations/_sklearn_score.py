@@ -1,0 +1,188 @@
+"""The score of a fitted estimator on its training data, where that is cheap and leaves no trace."""
+
+import re
+import sys
+import warnings
+from _thread import get_ident
+from collections.abc import Callable, Mapping
+from time import perf_counter
+from types import TracebackType
+from typing import Any
+
+from autotrack.guard import reason
+
+CELLS = 10_000_000
+"""Larger data are left alone: scoring may copy them."""
+SECONDS = 0.25
+SHARE_OF_FIT = 0.1
+FIRST_ROWS = 256
+
+
+class quiet:
+    """Warnings of this thread are dropped in the block; nobody else's are, and none that were given are
+    forgotten.
+
+    `warnings.catch_warnings` would do both: it swaps the filters for every thread, and makes each "once"
+    warning of the user's appear once more.
+    """
+
+    def __init__(self) -> None:
+        self._thread = get_ident()
+        self._entry: Any = ("ignore", None, Warning, self, 0)
+        self._filters: list[Any] = []
+
+    def match(self, _module: str) -> bool:
+        """What the warning machinery asks of an entry in its filters: is this warning from our thread?"""
+        return get_ident() == self._thread
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return re.compile, ("",)  # scikit-learn hands the filters on to its worker processes
+
+    def __enter__(self) -> None:
+        filters: Any = warnings.filters
+        self._filters = filters
+        filters.insert(0, self._entry)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._filters.remove(self._entry)
+
+
+class RandomStates:
+    """The global random states, and those among an estimator's parameters, as they are now."""
+
+    def __init__(self, params: Mapping[str, Any]) -> None:
+        numpy: Any = sys.modules["numpy"]
+        self._saved: list[tuple[Any, Callable[[], Any], Callable[[Any], object]]] = []
+        self._keep(numpy.random.get_state, numpy.random.set_state)
+        python: Any = sys.modules.get("random")
+        if python is not None:
+            self._keep(python.getstate, python.setstate)
+        torch: Any = sys.modules.get("torch")
+        if torch is not None and hasattr(torch, "get_rng_state"):
+            self._keep(torch.get_rng_state, torch.set_rng_state)
+        for value in params.values():
+            if isinstance(value, numpy.random.RandomState):
+                self._keep(value.get_state, value.set_state)
+            elif isinstance(value, numpy.random.Generator):
+                self._keep(_getter(value.bit_generator), _setter(value.bit_generator))
+
+    def _keep(self, read: Callable[[], Any], write: Callable[[Any], object]) -> None:
+        self._saved.append((read(), read, write))
+
+    def restore(self) -> bool:
+        """Put every state back that has moved; whether any had."""
+        moved = False
+        for state, read, write in self._saved:
+            if not _same(state, read()):
+                write(state)
+                moved = True
+        return moved
+
+
+def train_score(
+    estimator: Any, params: Mapping[str, Any], given: Mapping[str, Any], fit_seconds: float
+) -> tuple[float | None, str | None]:
+    """(score, None), or (None, why there is none). The budget: a quarter of a second, or a tenth of the fit
+    if more.
+    """
+    why = _unfit(estimator, params, given)
+    if why is not None:
+        return None, why
+    states = RandomStates(params)
+    with quiet():
+        answer, problem = reason(_within_budget, estimator, given, max(SECONDS, SHARE_OF_FIT * fit_seconds))
+    moved = states.restore()
+    if problem is not None:
+        return None, f"score() raised {problem}"
+    score, why = answer if answer is not None else (None, None)
+    if moved and score is not None:
+        return (
+            None,
+            "score() draws random numbers: a second call would give another value (the state was put back)",
+        )
+    return score, why
+
+
+def _unfit(estimator: Any, params: Mapping[str, Any], given: Mapping[str, Any]) -> str | None:
+    """Why not even to try."""
+    if hasattr(type(estimator), "_run_search"):
+        return "a search scores its candidates itself"
+    if not hasattr(estimator, "score"):
+        return f"{type(estimator).__name__} has no score()"
+    samples = given.get("X")
+    if not hasattr(samples, "shape") and not hasattr(samples, "__len__"):
+        return f"X is {type(samples).__name__}, not an array"
+    rows, columns = _size(samples)
+    if rows * columns > CELLS:
+        return f"X has {rows} x {columns} cells, more than the {CELLS} that are scored"
+    if any(key.split("__")[-1] == "verbose" and value for key, value in params.items()):
+        return "verbose is on, and score() would print"
+    return None
+
+
+def _within_budget(
+    estimator: Any, given: Mapping[str, Any], budget: float
+) -> tuple[float | None, str | None]:
+    rows, _ = _size(given["X"])
+    tried, spent = FIRST_ROWS, 0.0
+    while tried < rows:
+        started = perf_counter()
+        _score(estimator, given, tried)
+        took = perf_counter() - started
+        spent += took
+        if took * rows / tried <= budget:
+            break
+        if spent + 8 * took > budget:
+            return None, f"it would take about {took * rows / tried:.2g} s, and {budget:.2g} s are allowed"
+        tried *= 8
+    return float(_score(estimator, given, None)), None
+
+
+def _score(estimator: Any, given: Mapping[str, Any], rows: int | None) -> Any:
+    samples, targets, weight = (_head(given.get(key), rows) for key in ("X", "y", "sample_weight"))
+    extra = {} if weight is None or not _takes_weight(estimator) else {"sample_weight": weight}
+    return (
+        estimator.score(samples, **extra) if targets is None else estimator.score(samples, targets, **extra)
+    )
+
+
+def _takes_weight(estimator: Any) -> bool:
+    code = getattr(getattr(estimator.score, "__func__", None), "__code__", None)
+    return (
+        code is not None and "sample_weight" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    )
+
+
+def _head(value: Any, rows: int | None) -> Any:
+    if value is None or rows is None:
+        return value
+    return value.iloc[:rows] if hasattr(value, "iloc") else value[:rows]
+
+
+def _size(samples: Any) -> tuple[int, int]:
+    shape = getattr(samples, "shape", None)
+    if isinstance(shape, tuple):
+        return int(shape[0]), int(shape[1]) if len(shape) > 1 else 1
+    nested = len(samples) and isinstance(samples[0], list | tuple)
+    return len(samples), len(samples[0]) if nested else 1
+
+
+def _getter(bits: Any) -> Callable[[], Any]:
+    return lambda: bits.state
+
+
+def _setter(bits: Any) -> Callable[[Any], object]:
+    return lambda state: setattr(bits, "state", state)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two states are equal: tuples and mappings of arrays, or one array."""
+    if isinstance(one, dict):
+        return all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, tuple):
+        return len(one) == len(other) and all(_same(a, b) for a, b in zip(one, other, strict=True))
+    if hasattr(one, "shape"):
+        return bool((one == other).all())
+    return bool(one == other)

@@ -1,0 +1,143 @@
+"""Stores that cannot be used, or not any more: the training goes on, and what was recorded before is there."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import autotrack
+from autotrack import AutotrackWarning
+from autotrack.errors import StoreError
+from autotrack.journal.format import decode
+from autotrack.layout import Layout, decode_project, encode_project, find_store, new_run_id
+
+
+def values(folder: Path) -> list[dict[str, float]]:
+    events = [decode(line) for path in sorted(folder.glob("*.jsonl")) for line in path.read_bytes().splitlines()]
+    return [event.body for event in events if event is not None and event.kind == "m"]
+
+
+def wait_for(condition: object, seconds: float = 10.0) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        assert callable(condition)
+        if condition():
+            return
+        time.sleep(0.02)
+    raise AssertionError("not within the time")
+
+
+def test_the_store_is_the_nearest_one_upwards_else_at_the_git_root_else_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AUTOTRACK_DIR", raising=False)
+    deep = tmp_path / "a" / "b" / "c"
+    deep.mkdir(parents=True)
+    assert find_store(deep) == deep / ".autotrack"
+    (tmp_path / "a" / ".git").mkdir()
+    assert find_store(deep) == tmp_path / "a" / ".autotrack"
+    (tmp_path / "a" / "b" / ".autotrack").mkdir()
+    assert find_store(deep) == tmp_path / "a" / "b" / ".autotrack"
+    monkeypatch.setenv("AUTOTRACK_DIR", str(tmp_path / "given"))
+    assert find_store(deep) == tmp_path / "given"
+
+
+@pytest.mark.parametrize("project", ["", "a/b", "..", ".", "ü", "%41", "a b", "\x00", "\ud800"])
+def test_a_projects_folder_name_gives_the_project_back(project: str) -> None:
+    folder = encode_project(project)
+    assert decode_project(folder) == project
+    assert "/" not in folder
+    assert not folder.startswith(".")
+
+
+def test_run_ids_do_not_repeat_and_leave_the_random_states_alone() -> None:
+    import random
+
+    before = random.getstate()
+    assert len({new_run_id() for _ in range(10_000)}) == 10_000
+    assert random.getstate() == before
+
+
+def test_a_store_that_is_a_file_moves_the_run_to_the_fallback(store: Path, tmp_path: Path) -> None:
+    store.parent.mkdir(parents=True)
+    store.write_text("mine")
+    with pytest.warns(AutotrackWarning, match="is a file.*AUTOTRACK_DIR.*recorded in"):
+        run = autotrack.init(project="p")
+    run.log({"a": 1.0})
+    assert values(run.dir) == [{"a": 1.0}]
+    assert run.dir.is_relative_to(tmp_path / "state")
+    assert store.read_text() == "mine"
+
+
+def test_a_store_below_a_file_is_named_clearly(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="file"):
+        Layout(tmp_path / "file" / "x" / ".autotrack").create()
+
+
+AS_NOBODY = """
+import os, sys, warnings
+import autotrack, autotrack.opening, autotrack.face, autotrack.capture.base, autotrack.sampler, traceback
+autotrack.init
+os.setgid(65534); os.setuid(65534)
+run = autotrack.init(project="p")
+run.log({"a": 1.0})
+run.finish()
+print(run.dir)
+"""
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o700])
+def test_somebody_elses_store_moves_the_run_to_the_fallback(store: Path, tmp_path: Path, mode: int) -> None:
+    Layout(store).create()
+    for folder in (store, store / "runs", store / "open"):
+        folder.chmod(mode)
+    other = tmp_path / "other"
+    other.mkdir(mode=0o777)
+    for folder in (other, *tmp_path.parents[:3], tmp_path):
+        folder.chmod(0o777 if folder == other else folder.stat().st_mode | 0o055)
+    environment = dict(os.environ, XDG_STATE_HOME=str(other), HOME=str(other))
+    done = subprocess.run([sys.executable, "-c", AS_NOBODY], env=environment, capture_output=True, text=True, cwd="/", check=False)
+    assert done.returncode == 0, done.stderr
+    assert "is recorded in" in done.stderr
+    assert values(Path(done.stdout.strip())) == [{"a": 1.0}]
+
+
+def test_a_folder_that_vanishes_is_made_again(store: Path) -> None:
+    run = autotrack.init(project="p")
+    run.log({"before": 1.0})
+    shutil.rmtree(run.dir)
+    run.log({"gone": 1.0})
+    with pytest.warns(AutotrackWarning, match="was deleted"):
+        run.tick()
+    run.log({"later": 1.0})
+    run.finish()
+    assert {"later": 1.0} in values(run.dir)
+
+
+def test_a_disk_that_refuses_for_a_while_loses_nothing(store: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], check=True)
+    try:
+        run = autotrack.init(project="p", dir=disk / ".autotrack")
+        run.log({"i": 0}, step=0)
+        with pytest.warns(AutotrackWarning, match="kept in memory"):
+            filler = disk / "filler"
+            with filler.open("wb", buffering=0) as file:
+                try:
+                    while True:
+                        file.write(b"x" * 4096)
+                except OSError:
+                    pass
+            for step in range(1, 2000):
+                run.log({"i": step}, step=step)
+        filler.unlink()
+        wait_for(lambda: not run.waiting())
+        run.log({"i": 2000}, step=2000)
+        run.finish()
+        assert sorted(value["i"] for value in values(run.dir)) == list(range(2001))
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
