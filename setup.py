@@ -1,16 +1,27 @@
-"""The one thing that pyproject.toml cannot say: an editable install carries autotrack.pth too."""
+"""What pyproject.toml cannot say: an editable install carries autotrack.pth too, and a wheel nothing of an earlier build."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import shutil
 import zipfile
 from pathlib import Path
 
 from setuptools import setup
+from setuptools.command.build_py import build_py
 from setuptools.command.editable_wheel import editable_wheel
 
 PTH = Path(__file__).parent / "autotrack.pth"
+
+
+class FreshBuildPy(build_py):
+    """setuptools keeps `build/lib` between builds; a module that is gone since would be shipped from there."""
+
+    def run(self) -> None:
+        if not self.editable_mode:
+            shutil.rmtree(self.build_lib, ignore_errors=True)
+        super().run()
 
 
 class EditableWheelWithPth(editable_wheel):
@@ -36,4 +47,4 @@ def add_file(wheel: Path, name: str, data: bytes) -> None:
             new.writestr(info, row + content if info.filename.endswith(".dist-info/RECORD") else content)
 
 
-setup(cmdclass={"editable_wheel": EditableWheelWithPth})
+setup(cmdclass={"build_py": FreshBuildPy, "editable_wheel": EditableWheelWithPth})

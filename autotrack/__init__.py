@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from autotrack.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from autotrack.autolog import autolog as autolog
+    from autotrack.arming import autolog as autolog
     from autotrack.callback import AutoTrack as AutoTrack
     from autotrack.errors import AutotrackError as AutotrackError
     from autotrack.errors import AutotrackWarning as AutotrackWarning
@@ -31,7 +31,7 @@ _NAMES = {
     "AutotrackWarning": "autotrack.errors",
     "Run": "autotrack.run",
     "active_run": "autotrack.face",
-    "autolog": "autotrack.autolog",
+    "autolog": "autotrack.arming",
     "disabled": "autotrack.session",
     "get_run": "autotrack.face",
     "init": "autotrack.opening",
@@ -62,7 +62,7 @@ def __getattr__(name: str) -> Any:
     if name in _NAMES:
         found = getattr(import_module(_NAMES[name]), name)
     elif not name.startswith("_") and not _is_submodule(name):
-        from autotrack.autolog import Framework, frameworks
+        from autotrack.arming import Framework, frameworks
 
         if name not in frameworks():
             raise AttributeError(f"module 'autotrack' has no attribute {name!r}")

@@ -78,7 +78,7 @@ def script_folder() -> str | None:
 
 
 def _arm() -> None:
-    from autotrack.autolog import autolog
+    from autotrack.arming import autolog
 
     autolog()
 

@@ -17,8 +17,9 @@ from autotrack.guard import guarded, reason, warn
 from autotrack.importhook import when_imported
 from autotrack.integration import Integration
 from autotrack.late import log_late
+from autotrack.options import Options
 from autotrack.plugins import entry_points, load
-from autotrack.training import Options, Training
+from autotrack.training import Training
 
 GROUP = "autotrack.callbacks"
 

@@ -18,7 +18,7 @@ from autotrack.patcher import Patcher
 from autotrack.plugins import entry_points, load, normal, version_of
 
 if TYPE_CHECKING:
-    from autotrack.training import Options
+    from autotrack.options import Options
 
 GROUP = "autotrack.integrations"
 

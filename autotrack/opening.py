@@ -26,6 +26,9 @@ from autotrack.process import is_worker, rank
 from autotrack.run import Run
 from autotrack.start import Start
 
+_checked: set[Path] = set()
+"""Stores that this process has made or found usable; one that vanishes later is made again with the run's folder."""
+
 RESUME_WORDS = ("allow", "must", "never")
 
 
@@ -126,11 +129,9 @@ def open_root(wanted: Wanted, opened_by: str, framework: str | None = None) -> R
     journal = _journal(layout, project, run_id, "run")
     run = Run(journal, layout, facts, id=run_id)
     run.event("start", facts.body(resumed=found is not None))
-    with guarded("marking a run as open"):
-        marks.mark_open(layout, run_id, project)
     marks.export(run_id, project, layout.root)
     session.register(run)
-    background.submit(_surround, run)
+    background.submit(_surround, run, project)
     run.opened_in(monotonic_ns() - started)
     return run
 
@@ -192,6 +193,8 @@ def _journal(layout: Layout, project: str, run_id: str, role: str) -> Journal:
 def _usable(store: Path) -> Layout:
     """The store's layout with its folders made; where that cannot be, the fallback store, with one warning."""
     layout = Layout(store)
+    if store in _checked:
+        return layout
     try:
         layout.create()
         if not os.access(layout.runs, os.W_OK | os.X_OK):
@@ -209,6 +212,7 @@ def _usable(store: Path) -> Layout:
             return layout
         warn("store", f"{error} This run is recorded in {other.root} instead.", key=str(store))
         return other
+    _checked.add(store)
     if not setting("DIR") and is_temporary(store):
         warn(
             "temporary-store",
@@ -218,11 +222,13 @@ def _usable(store: Path) -> Layout:
     return layout
 
 
-def _surround(run: Run) -> None:
-    """On the helper thread: describe what surrounds the run, and begin to sample the machine."""
+def _surround(run: Run, project: str) -> None:
+    """On the helper thread: say that the run is live, describe what surrounds it, and begin to sample the machine."""
     from autotrack.capture.base import collect
     from autotrack.sampler import start
 
+    with guarded("marking a run as open"):
+        marks.mark_open(run.layout, run.id, project)
     with guarded("capturing the environment"):
         collect(run)
     with guarded("starting the sampler"):

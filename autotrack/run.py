@@ -382,8 +382,11 @@ class Run:
             self._close(self._journal, wait, at_exit)
 
     def _close(self, journal: Journal, wait: bool, at_exit: bool) -> None:
-        marks.unmark_open(self.layout, self.id)
         marks.withdraw(self.id)
+        if at_exit or wait:
+            marks.unmark_open(self.layout, self.id)
+        else:
+            background.submit(marks.unmark_open, self.layout, self.id)
         if at_exit:
             # The file stays open: what other functions of the exit log still finds its way.
             journal.tick()

@@ -1,29 +1,18 @@
 """What an integration calls when a training begins and ends: it decides which run the training belongs to."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from autotrack import session
 from autotrack.ending import status_of
 from autotrack.guard import attempt, guarded
 from autotrack.opening import Wanted, open_root
+from autotrack.options import Options
 from autotrack.process import is_worker, rank
 from autotrack.run import Run
 from autotrack.session import disabled
 
 __all__ = ["Options", "Training", "begin_training", "disabled", "in_training"]
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the user asked for, for every run that an integration opens."""
-
-    project: str | None = None
-    name: str | None = None
-    tags: tuple[str, ...] = ()
-    group: str | None = None
-    silent: bool = False
 
 
 class Training:

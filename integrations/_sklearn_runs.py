@@ -12,20 +12,12 @@ from autotrack.guard import attempt, guarded, reason
 from autotrack.integrations import _sklearn_facts as facts
 from autotrack.integrations._sklearn_search import CrossValidation, is_search, record_search
 from autotrack.integrations._sklearn_threads import here, inside, move
-from autotrack.training import Options, Training, begin_training, in_training
+from autotrack.options import Options
+from autotrack.training import Training, begin_training, in_training
 
 if TYPE_CHECKING:
     from autotrack.patcher import Call
     from autotrack.run import Run
-
-FUNCTIONS = (
-    "cross_val_predict",
-    "cross_val_score",
-    "cross_validate",
-    "learning_curve",
-    "permutation_test_score",
-    "validation_curve",
-)
 
 End = Callable[["Call"], object]
 

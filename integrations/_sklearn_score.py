@@ -5,6 +5,7 @@ import sys
 import warnings
 from _thread import get_ident
 from collections.abc import Callable, Mapping
+from operator import eq
 from time import perf_counter
 from types import TracebackType
 from typing import Any
@@ -16,6 +17,8 @@ CELLS = 10_000_000
 SECONDS = 0.25
 SHARE_OF_FIT = 0.1
 FIRST_ROWS = 256
+
+_Same = Callable[[Any, Any], bool]
 
 
 class quiet:
@@ -54,11 +57,11 @@ class RandomStates:
 
     def __init__(self, params: Mapping[str, Any]) -> None:
         numpy: Any = sys.modules["numpy"]
-        self._saved: list[tuple[Any, Callable[[], Any], Callable[[Any], object]]] = []
+        self._saved: list[tuple[Any, Callable[[], Any], Callable[[Any], object], _Same]] = []
         self._keep(numpy.random.get_state, numpy.random.set_state)
         python: Any = sys.modules.get("random")
         if python is not None:
-            self._keep(python.getstate, python.setstate)
+            self._keep(python.getstate, python.setstate, eq)
         torch: Any = sys.modules.get("torch")
         if torch is not None and hasattr(torch, "get_rng_state"):
             self._keep(torch.get_rng_state, torch.set_rng_state)
@@ -68,14 +71,16 @@ class RandomStates:
             elif isinstance(value, numpy.random.Generator):
                 self._keep(_getter(value.bit_generator), _setter(value.bit_generator))
 
-    def _keep(self, read: Callable[[], Any], write: Callable[[Any], object]) -> None:
-        self._saved.append((read(), read, write))
+    def _keep(
+        self, read: Callable[[], Any], write: Callable[[Any], object], same: "_Same | None" = None
+    ) -> None:
+        self._saved.append((read(), read, write, same or _same))
 
     def restore(self) -> bool:
         """Put every state back that has moved; whether any had."""
         moved = False
-        for state, read, write in self._saved:
-            if not _same(state, read()):
+        for state, read, write, same in self._saved:
+            if not same(state, read()):
                 write(state)
                 moved = True
         return moved

@@ -16,22 +16,26 @@ A run begins with the first epoch of a `fit`, and ends when `fit` returns or rai
 into the run that is active, if any. `predict` records nothing. Hooks run in worker threads, in any order; nothing is
 asked of model or optimizer in them, so no backend has to bring its state back.
 Wrapped are `Model.fit` and `Model.evaluate`: a callback of ours is added, in a new list, behind the user's own.
-A training loop of the user's own around a `CallbackList` that holds an AutoTrack is recorded too, but for how it fails.
+The wraps come with the first AutoTrack, and `model.fit(…, callbacks=[autotrack.AutoTrack()])` has looked up `fit` before. That
+call, and a loop of the user's own around a `CallbackList`, are recorded by the AutoTrack itself; that they failed is known
+when their `CallbackList` goes without `on_train_end`, but not with which exception, unless that ends the process.
 """
 
 import sys
 from collections.abc import Callable
-from threading import Lock
 from types import ModuleType
 from typing import Any, ClassVar
-from weakref import ref
+from weakref import finalize, ref
 
 from autotrack.callback import Adapter, AutoTrack, ByIdentity, Recording, Watch, first_of
-from autotrack.guard import guarded, reason
+from autotrack.guard import guarded
 from autotrack.integration import Integration
+from autotrack.integrations._keras_config import config_of, has_own_train_step, is_setting
+from autotrack.integrations._keras_losses import Losses, sizes_of
+from autotrack.options import Options
 from autotrack.patcher import Call
 from autotrack.session import active_run
-from autotrack.training import Options, begin_training
+from autotrack.training import begin_training
 
 _TARGETS = ("keras.src.models.model",)
 _SUPPORTS = {"keras": ">=3.6,<4"}
@@ -40,13 +44,15 @@ _SUPPORTS = {"keras": ">=3.6,<4"}
 class Fit:
     """One `fit` of one model, told by hooks; its run begins with the first epoch."""
 
-    def __init__(self, watch: "KerasWatch", options: Options, arguments: dict[str, Any], supervised: bool) -> None:
+    def __init__(
+        self, watch: "KerasWatch", options: Options, arguments: dict[str, Any], supervised: bool
+    ) -> None:
         self.recording: Recording | None = None
         self.step = 0
-        self.losses = Losses(_sizes(arguments))
+        self.losses = Losses(sizes_of(arguments))
         self._watch = watch
         self._options = options
-        self._arguments = {name: value for name, value in arguments.items() if _is_setting(value)}
+        self._arguments = {name: value for name, value in arguments.items() if is_setting(value)}
         self._supervised = supervised
         self._model: Any = lambda: None
         self._params: dict[str, Any] = {}
@@ -71,10 +77,12 @@ class Fit:
         mean = (logs or {}).get("loss")
         if self.recording is None or mean is None:
             return
+        # A last execution that is shorter than `steps_per_execution` is reported as if it were whole.
+        done = min(batch + 1, self._params.get("steps") or batch + 1)
         if self._loss_name != "auto/loss":
-            self._log({self._loss_name: mean}, self.step + batch + 1)
+            self._log({self._loss_name: mean}, self.step + done)
             return
-        for count, loss in self.losses.add(batch + 1, mean):
+        for count, loss in self.losses.add(done, mean):
             self._log({"auto/loss": loss}, self.step + count)
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
@@ -107,7 +115,7 @@ class Fit:
         training = begin_training(
             "keras",
             name=getattr(model, "name", None),
-            config=_config(model, self._params | self._arguments),
+            config=config_of(model, self._params | self._arguments),
             options=self._options,
             nested="child",
         )
@@ -115,61 +123,13 @@ class Fit:
             return
         self.recording = Recording(training, self._supervised)
         self.losses.stride = max(1, int(getattr(model, "steps_per_execution", 1) or 1))
-        if _has_own_train_step(model):
+        if has_own_train_step(model):
             self._loss_name = "auto/reported_loss"
         self._watch.fits.set(model, self)
 
     def _log(self, values: dict[str, Any], step: int) -> None:
         if self.recording is not None:
             self.recording.log(values, step)
-
-
-class Losses:
-    """The losses of single batches, out of running means that come in any order."""
-
-    def __init__(self, sizes: tuple[int, int] | None) -> None:
-        self.stride = 1
-        self.begun = 0
-        self._sizes = sizes
-        self._lock = Lock()
-        self.begin_epoch()
-
-    def begin_epoch(self) -> None:
-        """Keras begins a new mean."""
-        self.begun = self._done = 0
-        self._mean = 0.0
-        self._waiting: dict[int, float] = {}
-
-    def batches(self) -> int:
-        """How many batches the epoch had."""
-        return max(self.begun, self._done)
-
-    def add(self, count: int, mean: float) -> list[tuple[int, float]]:
-        """The mean after `count` batches is known; (count, loss) of what follows without a gap."""
-        with self._lock:
-            self._waiting[count] = mean
-            found = []
-            while (after := self._done + self.stride) in self._waiting:
-                found.append(self._take(after))
-            return found
-
-    def rest(self) -> list[tuple[int, float]]:
-        """(count, loss) of what stands behind a gap: the end of an epoch whose last execution was shorter."""
-        with self._lock:
-            return [self._take(count) for count in sorted(self._waiting)]
-
-    def _take(self, count: int) -> tuple[int, float]:
-        before, after = self._weight(self._done), self._weight(count)
-        mean = self._waiting.pop(count)
-        loss = mean if before == 0 else (after * mean - before * self._mean) / (after - before)
-        self._done, self._mean = count, mean
-        return count, loss
-
-    def _weight(self, count: int) -> int:
-        if self._sizes is None:
-            return count
-        batch, samples = self._sizes
-        return min(count * batch, samples)
 
 
 class Test:
@@ -271,13 +231,19 @@ class KerasCallback(Adapter):
         self._params = params
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """A loop of the user's own begins."""
+        """A training begins that no wrap sees."""
         model, options = self._model(), self.owner.options
         self._fit = None
-        if model is not None and options is not None and not self.watch.inside.get(model):
-            self._fit = Fit(self.watch, options, {}, supervised=False)
-            self._fit.set_model(model)
-            self._fit.set_params(self._params)
+        if model is None or options is None or self.watch.inside.get(model):
+            return
+        callbacks, arguments = _callers(self.owner, model)
+        if callbacks is not None and first_of(callbacks.callbacks) is not self.owner:
+            return
+        fit = self._fit = Fit(self.watch, options, arguments, supervised=False)
+        fit.set_model(model)
+        fit.set_params(self._params)
+        if callbacks is not None:
+            finalize(callbacks, _lost, fit).atexit = False
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """As in `Fit`."""
@@ -304,6 +270,28 @@ class KerasCallback(Adapter):
         if self._fit is not None:
             self._fit.finish()
             self._fit = None
+
+
+def _callers(owner: AutoTrack, model: Any) -> tuple[Any, dict[str, Any]]:
+    """The `CallbackList` that is calling, and the arguments of the `fit` that calls that, as far as they are on the stack."""
+    frame = sys._getframe(1)
+    callbacks: Any = None
+    for _ in range(12):
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+        caller = frame.f_locals.get("self")
+        if callbacks is None and any(one is owner for one in _flat(getattr(caller, "callbacks", None))):
+            callbacks = caller
+        if caller is model and frame.f_code.co_name == "fit":
+            names = set(_parameters("fit")) - {"self", "callbacks"}
+            found = {name: value for name, value in frame.f_locals.items() if name in names}
+            return callbacks, found | {"validation_split": 0.0}  # `x` has been split by now
+    return callbacks, {}
+
+
+def _lost(fit: Fit) -> None:
+    fit.finish(RuntimeError("the training ended without a word to its callbacks: it raised, or was stopped"))
 
 
 class KerasIntegration(Integration):
@@ -384,75 +372,3 @@ def _put_callbacks(call: Call, method: str, callbacks: Any) -> None:
         call.args = (*call.args[:place], callbacks, *call.args[place + 1 :])
     else:
         call.kwargs = {**call.kwargs, "callbacks": callbacks}
-
-
-def _is_setting(value: Any) -> bool:
-    return value is None or isinstance(value, bool | int | float | str)
-
-
-def _sizes(arguments: dict[str, Any]) -> tuple[int, int] | None:
-    """(batch size, samples) of a fit on arrays or tensors; None where Keras is given something that makes batches."""
-    x: Any = arguments.get("x")
-    while isinstance(x, list | tuple | dict) and x:
-        x = next(iter(x.values() if isinstance(x, dict) else x))
-    shape = getattr(x, "shape", None)
-    if not shape or arguments.get("steps_per_epoch") is not None:
-        return None
-    samples, split = int(shape[0]), arguments.get("validation_split") or 0.0
-    if split and arguments.get("validation_data") is None:
-        samples = int(samples * (1.0 - split))
-    return int(arguments.get("batch_size") or 32), samples
-
-
-def _has_own_train_step(model: Any) -> bool:
-    owner = next((kind for kind in type(model).__mro__ if "train_step" in vars(kind)), None)
-    return owner is not None and not owner.__module__.startswith("keras.src.")
-
-
-def _config(model: Any, arguments: dict[str, Any]) -> dict[str, Any]:
-    optimizer: Any = getattr(model, "optimizer", None)
-    keras = sys.modules.get("keras.src.backend.config")
-    config: dict[str, Any] = {
-        "model": {"class": type(model).__name__, "name": getattr(model, "name", None)} | _size(model),
-        "optimizer": {"class": type(optimizer).__name__},
-        "compile": _compiled(model),
-        "fit": arguments,
-    }
-    own, _ = reason(optimizer.get_config) if optimizer is not None else (None, None)
-    config["optimizer"] |= own or {}
-    if keras is not None:
-        config["backend"] = keras.backend()
-    return config
-
-
-def _size(model: Any) -> dict[str, Any]:
-    def count(weights: Any) -> int:
-        total = 0
-        for weight in weights:
-            size = 1
-            for length in weight.shape:
-                size *= int(length)
-            total += size
-        return total
-
-    sizes, _ = reason(lambda: (count(model.weights), count(model.trainable_weights)))
-    return {"parameters": sizes[0], "trainable_parameters": sizes[1]} if sizes else {}
-
-
-def _compiled(model: Any) -> dict[str, Any]:
-    """What `compile` was given, without the optimizer. Keras's own serialisation warns about lambdas, so it is not asked."""
-    given: Any = getattr(getattr(model, "_compile_config", None), "config", None)
-    if not isinstance(given, dict):
-        return {}
-    return {name: _told(value) for name, value in given.items() if name != "optimizer"}
-
-
-def _told(value: Any) -> Any:
-    """Names for objects: a loss or a metric by its class, a function by its name."""
-    if _is_setting(value):
-        return value
-    if isinstance(value, list | tuple):
-        return [_told(item) for item in value]
-    if isinstance(value, dict):
-        return {str(key): _told(item) for key, item in value.items()}
-    return getattr(value, "__name__", None) or type(value).__name__

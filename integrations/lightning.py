@@ -155,7 +155,7 @@ class LightningCallback(Adapter):
         known = self.watch.fits.get(trainer)
         if options is None or trainer.fast_dev_run or not trainer.is_global_zero:
             return
-        if known is not None and known.active or not self.watch.acts(self.owner, trainer):
+        if (known is not None and known.active) or not self.watch.acts(self.owner, trainer):
             return
         training = begin_training(
             "lightning",
@@ -267,7 +267,11 @@ def _metrics(trainer: Any) -> Iterable[Any]:
 
 def _name(metric: Any, on_step: bool) -> str:
     meta = metric.meta
-    suffix = f"/dataloader_idx_{meta.dataloader_idx}" if meta.add_dataloader_idx and meta.dataloader_idx is not None else ""
+    suffix = (
+        f"/dataloader_idx_{meta.dataloader_idx}"
+        if meta.add_dataloader_idx and meta.dataloader_idx is not None
+        else ""
+    )
     return f"{meta.forked_name(on_step)}{suffix}"
 
 
@@ -294,10 +298,15 @@ def _parameters(module: Any) -> dict[str, Any]:
     counts, _ = reason(lambda: [(weight.numel(), weight.requires_grad) for weight in module.parameters()])
     if counts is None:  # lazy layers have no size yet
         return {}
-    return {"parameters": sum(n for n, _ in counts), "trainable_parameters": sum(n for n, grad in counts if grad)}
+    return {
+        "parameters": sum(n for n, _ in counts),
+        "trainable_parameters": sum(n for n, grad in counts if grad),
+    }
 
 
 def _optimizer(optimizer: Any) -> dict[str, Any]:
-    groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    groups = [
+        {key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups
+    ]
     facts: dict[str, Any] = {"class": type(optimizer).__name__}
     return facts | groups[0] if len(groups) == 1 else facts | {"groups": groups}

@@ -15,15 +15,24 @@ none.
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import FunctionType, ModuleType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from autotrack.guard import attempt
 from autotrack.importlib_bootstrap_frames import after_subclassing, observing
 from autotrack.integration import Integration
-from autotrack.integrations._sklearn_runs import FUNCTIONS, Trainings
-from autotrack.integrations._sklearn_threads import follow_threads
+
+if TYPE_CHECKING:
+    from autotrack.integrations._sklearn_runs import Trainings
 
 METHODS = ("fit", "fit_transform", "fit_predict", "partial_fit")
+FUNCTIONS = (
+    "cross_val_predict",
+    "cross_val_score",
+    "cross_validate",
+    "learning_curve",
+    "permutation_test_score",
+    "validation_curve",
+)
 
 
 class SklearnIntegration(Integration):
@@ -39,43 +48,48 @@ class SklearnIntegration(Integration):
     )
     supports: ClassVar[dict[str, str]] = {"scikit-learn": ">=1.5,<2"}
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.trainings = Trainings(lambda: self.options)
+    _trainings: "Trainings | None" = None
 
     def _install(self, module: ModuleType) -> None:
+        # Not at the top: `autolog()` loads this module, and most programs that call it import one framework only.
+        from autotrack.integrations._sklearn_runs import Trainings
+        from autotrack.integrations._sklearn_threads import follow_threads
+
+        if self._trainings is None:
+            self._trainings = Trainings(lambda: self.options)
         if module.__name__ == "joblib.parallel":
             follow_threads(self.patcher, module)
         elif module.__name__ == "sklearn.base":
-            self._watch_classes(module.BaseEstimator)
+            self._watch_classes(module.BaseEstimator, self._trainings)
         else:
-            self._watch_functions(module)
+            self._watch_functions(module, self._trainings)
 
     def _uninstall(self) -> None:
-        self.trainings.close()
+        if self._trainings is not None:
+            self._trainings.close()
 
-    def _watch_classes(self, base: type) -> None:
+    def _watch_classes(self, base: type, trainings: "Trainings") -> None:
         patcher = self.patcher
 
         def watch(cls: type) -> None:
-            attempt(f"watching the estimator class {cls.__name__}", self._watch_class, cls)
+            attempt(f"watching the estimator class {cls.__name__}", self._watch_class, cls, trainings)
 
         init_subclass = classmethod(after_subclassing(base, patcher, watch))
         patcher.replace(base, "__init_subclass__", lambda _: init_subclass)
         for cls in _with_subclasses(base):
             watch(cls)
 
-    def _watch_class(self, cls: type) -> None:
+    def _watch_class(self, cls: type, trainings: "Trainings") -> None:
         for method in METHODS:
             found: Any = cls.__dict__.get(method)
-            begin = partial(self.trainings.begin, method)
+            begin = partial(trainings.begin, method)
             if isinstance(found, FunctionType):
                 self.patcher.observe(cls, method, begin, portable=True)
             elif type(found).__name__ == "_AvailableIfDescriptor" and isinstance(found.fn, FunctionType):
                 self.patcher.observe(found, "fn", begin, portable=True)
 
-    def _watch_functions(self, module: ModuleType) -> None:
-        patcher, trainings = self.patcher, self.trainings
+    def _watch_functions(self, module: ModuleType, trainings: "Trainings") -> None:
+        patcher = self.patcher
 
         def maker(name: str) -> Callable[[Any], Any]:
             return lambda original: observing(original, patcher, partial(trainings.begin_function, name))

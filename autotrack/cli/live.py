@@ -1,12 +1,11 @@
 """The live table of `autotrack tail` in a terminal."""
 
-import shutil
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from autotrack.cli.output import count_text, duration_text, matches, number_text, sparkline
-from autotrack.cli.screen import STATUS_STYLES, Screen
+from autotrack.cli.screen import STATUS_STYLES, Screen, terminal_size
 from autotrack.cli.table import Column
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def follow_on_screen(
 def _frame(record: "RunRecord", screen: Screen, patterns: Sequence[str]) -> "Text":
     from rich.text import Text
 
-    screen.width, height = shutil.get_terminal_size()
+    screen.width, height = terminal_size(screen.stream)
     with screen.kept() as lines:
         picture(record, screen, patterns, rows=max(height - 6, 1))
     return Text("\n").join(Text.assemble(*line, no_wrap=True) for line in lines)

@@ -117,9 +117,9 @@ def _say_nothing_found(project: str | None, where: str | None, archived: bool) -
 def _show(runs: Sequence["RunRecord"], spec: str | None) -> None:
     screen = Screen()
     chosen = _names(spec) or _default_columns(runs)
-    table = [
-        _column(name, runs, keep=spec is not None or name in ("id", "name", "status")) for name in chosen
-    ]
+    table = [_column(name, runs, keep=spec is not None) for name in chosen]
+    for place, column in enumerate(column for column in table if column.title not in FIELDS):
+        column.goes = min(place, 1) * 3
     left_out = screen.table(table)
     missing = [
         name for name in chosen if name not in FIELDS and all(column_value(run, name) is None for run in runs)
@@ -149,10 +149,11 @@ def _column(name: str, runs: Sequence["RunRecord"], keep: bool) -> Column:
     numeric = any(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
     column = Column(
         title=clean(name),
-        right=numeric,
-        keep=keep,
+        right=numeric or name == "duration",
+        keep=keep or name in ("id", "name", "status"),
+        goes={"tags": 3, "duration": 2, "project": 1}.get(name, 0),
         narrowest=16 if name == "name" else 6,
-        whole=numeric or name in ("id", "status", "created", "finished"),
+        whole=numeric or name in ("id", "status", "created", "finished", "duration"),
         middle=name not in FIELDS,
     )
     for run, value in zip(runs, values, strict=True):

@@ -1,10 +1,15 @@
 """The console script: `--version` without loading the commands, everything else through the app."""
 
+import os
 import sys
 
 
 def main() -> None:
     """Run the command line of this process."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # It was closed before we started (`>&-`).
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
     try:
         if sys.argv[1:] == ["--version"]:
             from autotrack import __version__
@@ -13,6 +18,6 @@ def main() -> None:
             return
         from autotrack.cli.app import app
 
-        app()
+        app(prog_name="autotrack")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -1,7 +1,6 @@
 """What puts text on the terminal, by way of Rich: width, colour, Unicode, tables that fit."""
 
 import os
-import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,7 +30,7 @@ class Screen:
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = stream or sys.stdout
         self.terminal = self.stream.isatty()
-        self.width = shutil.get_terminal_size().columns if self.terminal else WIDE
+        self.width = terminal_size(self.stream)[0] if self.terminal else WIDE
         self.unicode = _speaks_unicode(self.stream)
         self.color = self.terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         self.mark = "…" if self.unicode else "..."
@@ -164,6 +163,19 @@ class Screen:
         line = Text.assemble(*parts, end="\n")
         line.rstrip()
         self.console.print(line, no_wrap=True, overflow="ignore", crop=False, soft_wrap=True)
+
+
+def terminal_size(stream: TextIO) -> tuple[int, int]:
+    """Columns and lines of the terminal behind a stream; COLUMNS and LINES overrule it."""
+    try:
+        size = os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError):
+        size = os.terminal_size((80, 24))
+    columns, lines = (os.environ.get(name, "") for name in ("COLUMNS", "LINES"))
+    return (
+        max(int(columns) if columns.isdecimal() else size.columns, 20),
+        max(int(lines) if lines.isdecimal() else size.lines, 5),
+    )
 
 
 def width_of(parts: Sequence[Cell]) -> int:

@@ -110,7 +110,7 @@ def _records(root: Path) -> Iterator[Finding]:
 
     layout = Layout(root)
     later, unreadable = _odd_files(layout)
-    yield _named("later formats", later, "written by a later autotrack; upgrade to read", "note")
+    yield _named("later formats", later, "written by a later autotrack; upgrade to read", "wrong")
     yield _named("unreadable files", unreadable, "not a journal, or without one whole line", "note")
     try:
         index = open_index(root)
@@ -137,7 +137,7 @@ def _runs(index: "Index", layout: Layout) -> Iterator[Finding]:
     parts = ", ".join(f"{number} {state}" for state, number in states.most_common())
     yield ("runs", "ok", f"{len(runs)} ({parts})" if runs else "none yet")
     damaged = [f"{run.id} ({count_text(run.damaged, 'line')})" for run in runs if run.damaged]
-    yield _named("damaged lines", damaged, "the rest of these runs is whole", "wrong")
+    yield _named("damaged lines", damaged, "the rest of these runs is whole", "note")
     gaps = [run.id for run in runs if run.gaps]
     yield _named("gaps", gaps, "lines were dropped while the disk refused writes; show says which", "note")
     alive = {run.id for run in runs if run.status in ("running", "stale")}

@@ -7,7 +7,7 @@ from functools import cached_property
 from autotrack.cli.output import clean, text_width
 
 GAP = 2
-_TITLE = 4
+_TITLE = 6
 
 Cell = tuple[str, str]
 """A cleaned text and its style."""
@@ -24,6 +24,8 @@ class Column:
     """Cells are never cut: a number without its end would be another number."""
     keep: bool = False
     """Kept when columns have to go because the terminal is too narrow."""
+    goes: int = 0
+    """Of the columns that are not kept, those with the highest number go first, from the right."""
     middle: bool = False
     """Cut in the middle instead of at the end."""
     cells: list[Cell] = field(default_factory=list)
@@ -57,7 +59,8 @@ def fit(columns: Sequence[Column], width: int) -> tuple[list[Column], list[int]]
         loose = [column for column in shown if not column.keep]
         if sum(column.least for column in shown) <= room or not loose:
             break
-        shown.remove(loose[-1])
+        highest = max(column.goes for column in loose)
+        shown.remove([column for column in loose if column.goes == highest][-1])
     widths = [min(column.natural, max(room, 1)) for column in shown]
     while sum(widths) > room:
         able = [place for place, column in enumerate(shown) if widths[place] > column.least]

@@ -55,13 +55,13 @@ def command(
         if (screen.color or once) and screen.terminal and not plain and not as_json:
             from autotrack.cli.live import follow_on_screen
 
-            record = follow_on_screen(index, record, screen, key or [], 0 if once else interval)
+            follow_on_screen(index, record, screen, key or [], 0 if once else interval)
         else:
             record = _follow_lines(
                 index, record, screen, _Choice(key or [], lines, 0 if once else interval, as_json)
             )
-    if record.status != "running":
-        note(f"{record.id} {record.name}: {record.status} after {duration_text(record.duration)}")
+            if record.status != "running":
+                note(f"{record.id} {record.name}: {record.status} after {duration_text(record.duration)}")
 
 
 class _Choice:

@@ -40,6 +40,7 @@ class Index:
         self.layout = layout
         self._database = Database(layout)
         self._database.refill = lambda: sync(self._database, layout, seal_seconds=0)
+        self._synced = False
 
     @property
     def path(self) -> Path | None:
@@ -58,6 +59,7 @@ class Index:
         `seal_seconds` bounds the time for sealing; what is left is sealed the next time.
         """
         self._database.repaired(lambda: sync(self._database, self.layout, progress, only, seal_seconds))
+        self._synced = True
 
     def runs(
         self,
@@ -68,21 +70,24 @@ class Index:
         archived: bool = False,
         children: bool = True,
     ) -> RunList:
-        """The runs that fit, newest first, as of the last `sync()`.
+        """The runs that fit, newest first, as of the last `sync()`; without one, a first one is done.
 
         `where`: a filter such as `config.lr < 0.01 and "best" in tags`. `order_by`: a field such as
         `created`, `-duration`,
         `metrics["loss"].min`, or several. `archived`: archived runs too. `children`: child runs too.
         FilterError for a filter or ordering that does not parse.
         """
+        self._sync_once()
         return query.find(self._database, self.layout, project, where, order_by, limit, archived, children)
 
     def get(self, id_or_prefix: str) -> RunRecord:
         """One run by its id or the beginning of it; RunNotFound and AmbiguousRun name candidates."""
+        self._sync_once()
         return query.get(self._database, self.layout, id_or_prefix)
 
     def problems(self) -> list[str]:
         """One sentence for each file in the store that could not be read as a journal."""
+        self._sync_once()
         statement = (
             select(folders.c.project, folders.c.run, segments.c.problem)
             .join(journals, journals.c.folder == folders.c.pk)
@@ -98,6 +103,10 @@ class Index:
         self._database.repaired(self._database.empty)
         self.sync(progress)
 
+    def _sync_once(self) -> None:
+        if not self._synced:
+            self.sync(seal_seconds=0)
+
     def close(self) -> None:
         """Give the connections back."""
         self._database.close()
@@ -110,7 +119,7 @@ class Index:
 
 
 def open_index(store: Path | str | None = None) -> Index:
-    """The index of a store (default: found as for recording); nothing is read until `sync()`.
+    """The index of a store (default: found as for recording); it is brought up to date by `sync()`.
 
     `store` is an `.autotrack` folder or the folder that holds one. StoreError when there is none.
     """

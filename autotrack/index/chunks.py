@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from autotrack.index.fold import Attempt
 from autotrack.index.schema import chunks, journals
@@ -78,9 +78,10 @@ def append(
             part += 1
     if new:
         connection.execute(chunks.insert(), new)
-    for row in changed:
-        pk = row.pop("pk_")
-        connection.execute(update(chunks).where(chunks.c.pk == pk).values(row))
+    if changed:
+        names = [name for name in changed[0] if name != "pk_"]
+        statement = update(chunks).where(chunks.c.pk == bindparam("pk_"))
+        connection.execute(statement.values({name: bindparam(name) for name in names}), changed)
     return written
 
 

@@ -197,6 +197,7 @@ class Ingest:
         found = self.connection.scalar(query)
         if found is not None:
             return int(found)
+        self.fresh = True
         row = {
             "project": self.place.project,
             "run": self.place.run,

@@ -13,7 +13,10 @@ _WORST_LAST = ("finished", "running", "stale", "interrupted", "died", "failed")
 
 
 class Writer(NamedTuple):
-    """One process that wrote a journal of a run; `last` is its last sign of life in Unix seconds."""
+    """One process that wrote a journal of a run; `last` is its last sign of life in Unix seconds,
+
+    `spoke` the time of its last event, which copying the file does not change.
+    """
 
     stem: str
     role: str
@@ -25,6 +28,7 @@ class Writer(NamedTuple):
     started: int | None
     wall: int
     last: float
+    spoke: float
     ending: str | None
 
     def alive(self) -> bool | None:
@@ -40,7 +44,7 @@ def run_status(writers: Iterable[Writer], attempts: list[Attempt], now: float | 
     begun = attempts[-1].wall / 1e9 if attempts else 0.0
     latest: dict[int, Writer] = {}
     for writer in sorted(writers, key=lambda writer: (writer.wall, writer.stem)):
-        if writer.role == "run" and (writer.rank == 0 or writer.last >= begun):
+        if writer.role == "run" and (writer.rank == 0 or writer.spoke >= begun):
             latest[writer.rank] = writer
     if attempts:
         leader = next((writer for writer in writers if writer.stem == attempts[-1].stem), None)

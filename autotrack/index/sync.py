@@ -108,7 +108,9 @@ def _look_at(database: Database, layout: Layout, places: list[Place], progress: 
             except FileNotFoundError:
                 continue
             except OSError as error:
-                message = f"{place.path} cannot be read ({error.strerror}); this run is not brought up to date."
+                message = (
+                    f"{place.path} cannot be read ({error.strerror}); this run is not brought up to date."
+                )
                 warn("unreadable-folder", message, key=place.path)
             if progress is not None:
                 progress(number + 1, len(places))
@@ -164,14 +166,14 @@ def _writers(connection: Any, folder: int, path: Path, facts: Iterable[Fact]) ->
     troubled = False
     for row in connection.execute(query).mappings():
         troubled = troubled or row["problem"] is not None
-        last = max((row["last_wall"] or 0) / 1e9, _file_time(path, f"{row['stem']}.{row['number']}"))
+        spoke = (row["last_wall"] or 0) / 1e9
+        last = max(spoke, _file_time(path, f"{row['stem']}.{row['number']}"))
         known = found.get(row["stem"])
-        process = (row["host"], row["pid"], row["pidns"], row["boot"], row["started"])
-        last = max(last, known.last) if known else last
+        if known:
+            last, spoke = max(last, known.last), max(spoke, known.spoke)
+        process = (row["host"], row["pid"], row["pidns"], row["boot"], row["started"], row["wall"])
         ending = endings.get(row["stem"])
-        found[row["stem"]] = Writer(
-            row["stem"], row["role"], row["rank"], *process, row["wall"], last, ending
-        )
+        found[row["stem"]] = Writer(row["stem"], row["role"], row["rank"], *process, last, spoke, ending)
     return list(found.values()), troubled
 
 

@@ -1,11 +1,16 @@
 """The examples for Lightning, transformers and Keras: unmodified under the launcher, and with `AutoTrack()` by hand."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 Example = Callable[..., tuple[str, list[Any]]]
+
+
+def without_timings(text: str) -> str:
+    return re.sub(r"'(\w+_runtime|\w+_per_second)': '[^']*'", r"'\1'", text)
 
 
 @pytest.mark.parametrize(
@@ -21,7 +26,8 @@ def test_an_unmodified_script_is_recorded_and_prints_the_same(
 ) -> None:
     plain, none = example(name, *words, launched=False)
     tracked, runs = example(name, *words)
-    assert plain == tracked
+    assert plain.splitlines()[-1] == tracked.splitlines()[-1]
+    assert without_timings(plain) == without_timings(tracked)
     assert none == []
     (run,) = [run for run in runs if run.parent is None]
     assert (run.name, run.status) == (name, "finished")

@@ -2,6 +2,8 @@
 
 import email
 import json
+import shutil
+import subprocess
 import sys
 import tomllib
 import zipfile
@@ -69,6 +71,28 @@ def test_nothing_else_stands_at_the_top_of_the_wheel(wheel: Path) -> None:
     tops = {name.partition("/")[0] for name in names(wheel)}
     (info,) = {name for name in tops if name.endswith(".dist-info")}
     assert tops == {"autotrack", "autotrack.pth", info}
+
+
+def test_a_module_that_is_gone_is_not_shipped_from_an_earlier_build(tree: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "source"
+    shutil.copytree(tree, copy, symlinks=True)
+    stale = copy / "build" / "lib" / "autotrack" / "gone.py"
+    stale.parent.mkdir(parents=True)
+    stale.write_text("", encoding="utf-8")
+    command = [
+        sys.executable,
+        "-m",
+        "build",
+        "--no-isolation",
+        "--wheel",
+        "--outdir",
+        str(tmp_path / "dist"),
+        str(copy),
+    ]
+    subprocess.run(command, capture_output=True, check=True)
+    (built,) = (tmp_path / "dist").glob("*.whl")
+    assert "autotrack/gone.py" not in names(built)
+    assert "autotrack/__init__.py" in names(built)
 
 
 def test_the_metadata_says_what_is_true(wheel: Path, tree: Path) -> None:

@@ -25,7 +25,12 @@ class Hand:
         self.run, self.project = run, project
         facts = this_process()
         # A process of this host and boot that never was: its start time is one that no process has.
-        self.facts: dict[str, Any] = {"host": facts.host, "pid": 999_999, "pidns": facts.pidns, "boot": facts.boot}
+        self.facts: dict[str, Any] = {
+            "host": facts.host,
+            "pid": 999_999,
+            "pidns": facts.pidns,
+            "boot": facts.boot,
+        }
         self.facts |= {"started": 1, "rank": 0, "role": "run", "wall": WALL} | header
         self.base = self.facts["wall"]
         name = f"{self.facts['host']}-{self.facts['pid']}-{self.base}-{self.facts['rank']}"
@@ -40,7 +45,9 @@ class Hand:
         """Begin a new file, with its header."""
         self.segment += 1
         clocks = {"segment": self.segment, "wall": self.base + self.now}
-        return self.event("h", {"format": 1, "run": self.run, "project": self.project, "by": "hand", **self.facts, **clocks})
+        return self.event(
+            "h", {"format": 1, "run": self.run, "project": self.project, "by": "hand", **self.facts, **clocks}
+        )
 
     def raw(self, data: bytes) -> "Hand":
         """Bytes as they are."""
@@ -55,19 +62,34 @@ class Hand:
         self.seq += 1
         return line
 
-    def event(self, kind: str, body: dict[str, Any], child: str | None = None, at: float | None = None) -> "Hand":
+    def event(
+        self, kind: str, body: dict[str, Any], child: str | None = None, at: float | None = None
+    ) -> "Hand":
         return self.raw(self.line(kind, body, *([child] if child else []), at=at))
 
     def start(self, child: str | None = None, at: float | None = None, **facts: Any) -> "Hand":
-        body = {"name": child or self.run, "project": self.project, "parent": self.run if child else None, "group": None}
-        body |= {"tags": [], "notes": "", "created": self.base + self.now, "opened_by": "init", "framework": None}
+        body = {
+            "name": child or self.run,
+            "project": self.project,
+            "parent": self.run if child else None,
+            "group": None,
+        }
+        body |= {
+            "tags": [],
+            "notes": "",
+            "created": self.base + self.now,
+            "opened_by": "init",
+            "framework": None,
+        }
         return self.event("start", body | {"resumed": False} | facts, child, at)
 
     def metrics(self, step: int, child: str | None = None, at: float | None = None, **values: Any) -> "Hand":
         named = {key.replace("__", "/"): value for key, value in values.items()}
         return self.raw(self.line("m", step, named, *([child] if child else []), at=at))
 
-    def finish(self, status: str = "finished", child: str | None = None, at: float | None = None, **facts: Any) -> "Hand":
+    def finish(
+        self, status: str = "finished", child: str | None = None, at: float | None = None, **facts: Any
+    ) -> "Hand":
         body = {"status": status, "error": None, "exit_code": 0, "own_ns": {}} | facts
         return self.event("finish", body, child, at)
 
@@ -96,7 +118,9 @@ class Bench:
     def everything(self, index: Index | None = None) -> Any:
         """All that can be read of the store, to compare."""
         index = index or self.index
-        return [described(record) for record in sorted(index.runs(archived=True), key=lambda record: record.id)]
+        return [
+            described(record) for record in sorted(index.runs(archived=True), key=lambda record: record.id)
+        ]
 
 
 def described(record: Any) -> dict[str, Any]:

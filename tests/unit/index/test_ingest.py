@@ -18,13 +18,24 @@ def test_a_run_is_read_back_as_it_was_written(bench: Any) -> None:
     hand.event("config", {"values": {"lr": 0.1, "opt": {"name": "sgd"}}, "source": "init"})
     hand.event("config", {"values": {"opt": {"momentum": 0.9}}, "source": "user"})
     hand.metrics(0, loss=0.5, lr=0.1).metrics(1, loss=0.25)
-    hand.event("artifact", {"name": "t.json", "type": "file", "size": 3, "digest": "ab" * 32, "step": 1, "path": "/x"})
+    hand.event(
+        "artifact",
+        {"name": "t.json", "type": "file", "size": 3, "digest": "ab" * 32, "step": 1, "path": "/x"},
+    )
     hand.event("input", {"path": "/data.csv", "digest": None, "size": 10, "role": "data"})
-    hand.event("capture", {"what": "git", "status": "captured", "why": None, "ms": 1.5, "facts": {"commit": "c0ffee"}})
+    hand.event(
+        "capture",
+        {"what": "git", "status": "captured", "why": None, "ms": 1.5, "facts": {"commit": "c0ffee"}},
+    )
     hand.event("capture", {"what": "gpu", "status": "skipped", "why": "none here", "ms": 0.1, "facts": {}})
     hand.event("warning", {"slug": "metric-value", "message": "left out"})
     hand.event("gap", {"from": 20, "to": 29, "dropped": 10, "reason": "disk"})
-    hand.finish("failed", error={"type": "ValueError", "message": "no", "traceback": ""}, exit_code=1, own_ns={"log": 7})
+    hand.finish(
+        "failed",
+        error={"type": "ValueError", "message": "no", "traceback": ""},
+        exit_code=1,
+        own_ns={"log": 7},
+    )
     run = bench.read()
     assert (run.name, run.project, run.status, run.group, run.notes) == ("first", "p", "failed", "g", "n")
     assert run.tags == ["a", "b"]
@@ -32,7 +43,14 @@ def test_a_run_is_read_back_as_it_was_written(bench: Any) -> None:
     assert run.config == {"lr": 0.1, "opt": {"name": "sgd", "momentum": 0.9}}
     assert dict(run.summary) == {"loss": 0.25, "lr": 0.1}
     loss = run.metrics["loss"]
-    assert (loss.first, loss.last, loss.min, loss.max, loss.mean, loss.count) == (0.5, 0.25, 0.25, 0.5, 0.375, 2)
+    assert (loss.first, loss.last, loss.min, loss.max, loss.mean, loss.count) == (
+        0.5,
+        0.25,
+        0.25,
+        0.5,
+        0.375,
+        2,
+    )
     assert (loss.first_step, loss.last_step, loss.min_step, loss.max_step, loss.nonfinite) == (0, 1, 1, 0, 0)
     series = run.history()["loss"]
     assert series.steps.tolist() == [0, 1]
@@ -51,8 +69,12 @@ def test_a_run_is_read_back_as_it_was_written(bench: Any) -> None:
 
 
 def test_non_finite_values_and_long_integers_come_back(bench: Any) -> None:
-    hand = bench.journal().start().event("config", {"values": {"limit": math.inf, "seed": 2**80, "none": None}})
-    hand.metrics(0, loss=math.nan).metrics(1, loss=1.0).metrics(2, loss=-math.inf, big=2**70).metrics(3, loss=math.nan)
+    hand = (
+        bench.journal().start().event("config", {"values": {"limit": math.inf, "seed": 2**80, "none": None}})
+    )
+    hand.metrics(0, loss=math.nan).metrics(1, loss=1.0).metrics(2, loss=-math.inf, big=2**70).metrics(
+        3, loss=math.nan
+    )
     run = bench.read()
     assert run.config == {"limit": math.inf, "seed": 2**80, "none": None}
     np.testing.assert_array_equal(run.history()["loss"].values, [math.nan, 1.0, -math.inf, math.nan])
@@ -116,7 +138,9 @@ def test_a_line_that_was_written_twice_counts_once(bench: Any) -> None:
 def test_unknown_kinds_and_odd_lines_are_no_trouble(bench: Any) -> None:
     hand = bench.journal().start().event("of the future", {"a": 1}).metrics(0, loss=1.0)
     hand.raw(hand.line("m", "no step", {"loss": 5.0})).raw(hand.line("m", 1, ["no values"]))
-    hand.raw(hand.line("m", 2**70, {"loss": 6.0})).raw(hand.line("m", 3, {"loss": "text"})).raw(hand.line("m", 4, {}))
+    hand.raw(hand.line("m", 2**70, {"loss": 6.0})).raw(hand.line("m", 3, {"loss": "text"})).raw(
+        hand.line("m", 4, {})
+    )
     hand.raw(hand.line("s", {"system/cpu": None})).raw(hand.line("config", "no mapping")).metrics(5, loss=2.0)
     run = bench.read()
     assert run.history()["loss"].values.tolist() == [1.0, 2.0]
@@ -157,7 +181,11 @@ def test_ranks_and_forks_are_merged_by_clock_journal_and_number(bench: Any) -> N
 
 
 def test_children_in_the_parents_journal_are_runs_of_their_own(bench: Any) -> None:
-    hand = bench.journal().start().event("capture", {"what": "python", "status": "captured", "facts": {"version": "3"}})
+    hand = (
+        bench.journal()
+        .start()
+        .event("capture", {"what": "python", "status": "captured", "facts": {"version": "3"}})
+    )
     for number in range(3):
         child = f"child{number}"
         hand.start(child, framework="sklearn").event("config", {"values": {"n": number}}, child)
@@ -180,10 +208,18 @@ def test_edits_from_another_journal_are_applied(bench: Any) -> None:
     bench.journal().start(name="old", tags=["a", "b"]).start("child", name="c").finish()
     bench.index.sync()
     edit = bench.journal(role="edit", pid=5, wall=1_700_000_100 * 10**9)
-    edit.event("edit", {"name": "new", "add_tags": ["c"], "remove_tags": ["a"], "notes": "good", "project": "other"})
+    edit.event(
+        "edit", {"name": "new", "add_tags": ["c"], "remove_tags": ["a"], "notes": "good", "project": "other"}
+    )
     edit.event("edit", {"archived": True}).event("edit", {"name": "renamed"}, "child")
     run = bench.read()
-    assert (run.name, run.tags, run.notes, run.archived, run.project) == ("new", ["b", "c"], "good", True, "other")
+    assert (run.name, run.tags, run.notes, run.archived, run.project) == (
+        "new",
+        ["b", "c"],
+        "good",
+        True,
+        "other",
+    )
     assert run.dir == bench.layout.run_dir("p", run.id)
     assert [child.name for child in run.children] == ["renamed"]
     assert [record.id for record in bench.index.runs()] == ["child"]
@@ -197,15 +233,24 @@ def test_files_that_are_no_journals_are_named_and_others_load(bench: Any) -> Non
     (folder / "empty-1-2-0.0.jsonl").write_bytes(b"")
     (folder / "whatever.jsonl").write_bytes(b"x")
     (folder / "bad-1-2-0.0.jsonl.zst").write_bytes(b"not zstd at all")
-    later = bench.journal("later44444", **{"role": "run"})
+    later = bench.journal("later44444")
     later.path.unlink()
     later.seq = 0
     later.event("h", {"format": 2, "run": "later44444", "by": "autotrack 9.0"}).start()
     assert bench.read("good222222").summary["loss"] == 1.0
     text = "\n".join(bench.index.problems())
-    for piece in ("is not a journal", "is empty", "not named like a journal", "cannot be decompressed", "written by autotrack 9.0"):
+    for piece in (
+        "is not a journal",
+        "is empty",
+        "not named like a journal",
+        "cannot be decompressed",
+        "written by autotrack 9.0",
+    ):
         assert piece in text
-    assert len([one for one in bench.index.get("bad3333333").warnings if one["slug"] == "journal-unreadable"]) == 4
+    assert (
+        len([one for one in bench.index.get("bad3333333").warnings if one["slug"] == "journal-unreadable"])
+        == 4
+    )
     assert [record.id for record in bench.index.runs(project="p")] == ["bad3333333", "good222222"]
 
 
@@ -250,20 +295,36 @@ def random_store(bench: Any, seed: int, writers: list[Any]) -> None:
             child = rng.choice([None, None, "kid" + hand.run[:2]])
             kind = rng.randrange(8)
             if kind == 0:
-                hand.event("config", {"values": {rng.choice("abc"): {"x": rng.random(), rng.choice("de"): None}}}, child)
+                hand.event(
+                    "config",
+                    {"values": {rng.choice("abc"): {"x": rng.random(), rng.choice("de"): None}}},
+                    child,
+                )
             elif kind == 1:
                 hand.event("s", {"system/cpu": rng.random(), "system/mem": rng.choice([1.0, math.nan])})
             elif kind == 2:
-                hand.event(rng.choice(["warning", "gap", "beat", "strange"]), {"slug": "x", "message": str(rng.random())})
+                hand.event(
+                    rng.choice(["warning", "gap", "beat", "strange"]),
+                    {"slug": "x", "message": str(rng.random())},
+                )
             elif kind == 3:
-                hand.event("edit", {"add_tags": [rng.choice("pqr")], "remove_tags": [rng.choice("pqr")]}, child)
+                hand.event(
+                    "edit", {"add_tags": [rng.choice("pqr")], "remove_tags": [rng.choice("pqr")]}, child
+                )
             elif kind == 4 and rng.random() < 0.2:
                 hand.raw(b"torn" + os.urandom(3).replace(b"\n", b"") + b"\n")
             elif kind == 5 and rng.random() < 0.3:
                 hand.next_segment()
             else:
                 keys = rng.sample(["loss", "lr", "val/acc", "ü🔥"], rng.randrange(1, 4))
-                hand.raw(hand.line("m", rng.randrange(50), {key: rng.random() for key in keys}, *([child] if child else [])))
+                hand.raw(
+                    hand.line(
+                        "m",
+                        rng.randrange(50),
+                        {key: rng.random() for key in keys},
+                        *([child] if child else []),
+                    )
+                )
     for hand in writers[:2]:
         if rng.random() < 0.3:
             hand.start(resumed=True)

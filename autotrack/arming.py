@@ -10,8 +10,8 @@ from typing import Any
 from autotrack.errors import AutotrackError
 from autotrack.guard import warn
 from autotrack.integration import GROUP, Integration, discover, switched_off
+from autotrack.options import Options
 from autotrack.plugins import entry_points
-from autotrack.training import Options
 
 
 class _Armed:

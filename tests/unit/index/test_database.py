@@ -1,0 +1,250 @@
+"""The index is a cache: wherever it lies and whatever happens to it, the answers are the same."""
+
+import multiprocessing
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotrack.errors import AutotrackWarning, StoreError
+from autotrack.index import open_index
+from autotrack.index.database import Database
+from autotrack.index.place import file_system, index_paths
+from autotrack.index.schema import VERSION
+from autotrack.layout import Layout
+
+
+@pytest.fixture
+def filled(bench: Any) -> Any:
+    for number in range(3):
+        hand = bench.journal(f"run{number}").start(tags=["t"]).event("config", {"values": {"n": number}})
+        for step in range(300):
+            hand.metrics(step, loss=step / (number + 1))
+        hand.finish()
+    bench.index.sync()
+    return bench
+
+
+def reopened(bench: Any) -> Any:
+    with open_index(bench.root) as index:
+        index.sync()
+        return bench.everything(index), index.path
+
+
+def test_an_index_that_is_deleted_is_built_again(filled: Any) -> None:
+    expected = filled.everything()
+    for path in filled.root.glob("index.db*"):
+        path.unlink()
+    assert reopened(filled) == (expected, filled.layout.index)
+
+
+@pytest.mark.parametrize("part", ["head", "middle", "all", "empty", "text", "cut"])
+def test_a_corrupt_index_is_built_again(filled: Any, part: str) -> None:
+    expected = filled.everything()
+    path = filled.layout.index
+    filled.index.close()
+    data = bytearray(path.read_bytes())
+    if part == "head":
+        data[:100] = os.urandom(100)
+    elif part == "middle":
+        for page in range(1, len(data) // 4096):
+            data[page * 4096 : page * 4096 + 64] = b"\xff" * 64
+    elif part == "all":
+        data[:] = os.urandom(len(data))
+    elif part == "empty":
+        data.clear()
+    elif part == "text":
+        data[:] = b"this is no database\n" * 100
+    else:
+        del data[len(data) // 2 :]
+    for extra in ("-wal", "-shm"):
+        Path(f"{path}{extra}").unlink(missing_ok=True)
+    path.write_bytes(data)
+    assert reopened(filled) == (expected, path)
+
+
+def test_an_index_that_breaks_while_it_is_open_is_built_again(filled: Any) -> None:
+    expected = filled.everything()
+    records = list(filled.index.runs())
+    for path in filled.root.glob("index.db*"):
+        path.unlink()
+    assert [record.history()["loss"].values[-1] for record in records] == [299.0, 299 / 2, 299 / 3]
+    assert filled.everything() == expected
+
+
+def test_a_damaged_series_in_the_index_is_built_again(filled: Any) -> None:
+    expected = filled.everything()
+    connection = sqlite3.connect(filled.layout.index)
+    connection.execute('UPDATE chunks SET "values" = substr("values", 1, 40) || zeroblob(20)')
+    connection.commit()
+    connection.close()
+    assert filled.everything() == expected
+
+
+@pytest.mark.parametrize("version", [0, VERSION - 1 or 77, VERSION + 1])
+def test_an_index_of_another_schema_is_built_again(filled: Any, version: int) -> None:
+    expected = filled.everything()
+    filled.index.close()
+    connection = sqlite3.connect(filled.layout.index)
+    connection.execute("DROP TABLE tags")
+    connection.execute(f"PRAGMA user_version={version}")
+    connection.commit()
+    connection.close()
+    assert reopened(filled) == (expected, filled.layout.index)
+
+
+def test_an_index_that_somebody_holds_is_built_in_memory(filled: Any) -> None:
+    expected = filled.everything()
+    holder = sqlite3.connect(filled.layout.index, isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    filled.journal("new4444444").start().finish()
+    database = Database(filled.layout, wait=0.2)
+    index = open_index(filled.root)
+    index._database = database
+    database.refill = lambda: None
+    with pytest.warns(AutotrackWarning, match="held by another process"):
+        index.sync()
+    assert index.path is None
+    assert [
+        described for described in filled.everything(index) if described["id"] != "'new4444444'"
+    ] == expected
+    holder.rollback()
+    holder.close()
+    assert filled.layout.index.exists()
+
+
+def test_the_index_is_for_its_owner_alone(filled: Any) -> None:
+    for path in filled.root.glob("index.db*"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_store_that_cannot_be_written_has_its_index_in_the_cache_folder(
+    filled: Any, tmp_path: Path
+) -> None:
+    expected = filled.everything()
+    filled.index.close()
+    for path in filled.root.glob("index.db*"):
+        path.unlink()
+    # A folder in its place stands in the way of the file, for root too.
+    filled.layout.index.mkdir()
+    found, path = reopened(filled)
+    assert found == expected
+    assert path is not None
+    assert path.is_relative_to(tmp_path / "cache")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_without_any_place_the_index_is_in_memory(
+    filled: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = filled.everything()
+    filled.index.close()
+    for path in filled.root.glob("index.db*"):
+        path.unlink()
+    filled.layout.index.mkdir()
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert reopened(filled) == (expected, None)
+
+
+def test_network_file_systems_are_known_by_their_mounts() -> None:
+    mounts = "/dev/vda / ext4 rw 0 0\nserver:/x /data nfs4 rw 0 0\nme@host:/ /data/my\\040files fuse.sshfs rw 0 0\n"
+    assert file_system("/home/me", mounts) == "ext4"
+    assert file_system("/data", mounts) == "nfs4"
+    assert file_system("/data/runs", mounts) == "nfs4"
+    assert file_system("/database", mounts) == "ext4"
+    assert file_system("/data/my files/x", mounts) == "fuse.sshfs"
+    assert file_system("/x", "") == ""
+
+
+def test_two_stores_do_not_share_a_file_in_the_cache_folder(tmp_path: Path) -> None:
+    assert index_paths(Layout(tmp_path / "a"))[-1] != index_paths(Layout(tmp_path / "b"))[-1]
+
+
+def test_a_store_that_is_not_there_is_an_error_with_its_path(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"There is no store at .*AUTOTRACK_DIR"):
+        open_index(tmp_path / "nothing")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="is a file"):
+        open_index(tmp_path / "file")
+
+
+def test_the_folder_around_a_store_will_do(filled: Any) -> None:
+    with open_index(filled.root.parent) as index:
+        index.sync()
+        assert len(index.runs()) == 3
+
+
+READ = """
+import sys
+from autotrack import guard
+from autotrack.index import open_index
+guard.STRICT["on"] = True
+with open_index(sys.argv[1]) as index:
+    sys.stdin.readline()
+    index.sync()
+    runs = index.runs()
+    print(len(runs), sum(run.metrics["loss"].count for run in runs), index.path is not None)
+"""
+
+
+def test_many_processes_make_and_fill_the_index_at_once(bench: Any) -> None:
+    bench.index.close()
+    for path in bench.root.glob("index.db*"):
+        path.unlink()
+    for number in range(20):
+        hand = bench.journal(f"run{number:02}").start()
+        for step in range(100):
+            hand.metrics(step, loss=1.0)
+        hand.finish()
+    command = [sys.executable, "-W", "error", "-c", READ, str(bench.root)]
+    readers = [
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(6)
+    ]
+    answers = [reader.communicate("go\n", timeout=120) for reader in readers]
+    assert answers == [("20 2000 True\n", "")] * 6
+
+
+def test_threads_read_while_another_one_brings_in(filled: Any) -> None:
+    hand = filled.journal("live222222").start()
+    seen: list[int] = []
+
+    def look() -> None:
+        for _ in range(20):
+            record = next((one for one in filled.index.runs() if one.id == "live222222"), None)
+            seen.append(record.metrics["loss"].count if record and "loss" in record.metrics else 0)
+
+    threads = [threading.Thread(target=look) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for step in range(20):
+        hand.metrics(step, loss=1.0)
+        filled.index.sync()
+    for thread in threads:
+        thread.join()
+    assert filled.index.get("live").metrics["loss"].count == 20
+    assert len(seen) == 60
+
+
+def _child(root: str, answers: Any) -> None:
+    with open_index(root) as index:
+        index.sync()
+        answers.send([record.summary["loss"] for record in index.runs(order_by="id")])
+
+
+def test_a_forked_child_may_read_too(filled: Any) -> None:
+    ours, theirs = multiprocessing.get_context("fork").Pipe()
+    process = multiprocessing.get_context("fork").Process(target=_child, args=(str(filled.root), theirs))
+    process.start()
+    assert ours.poll(60)
+    assert ours.recv() == [299.0, 299 / 2, 299 / 3]
+    process.join()

@@ -1,0 +1,246 @@
+"""Reading journals: whole blocks at once, whatever they hold."""
+
+import json
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zstandard
+
+from autotrack.journal.format import decode, encode
+from autotrack.journal.reader import Batch, count_points, parse, read
+from autotrack.journal.source import Segment, blocks, content_size, find_segments
+
+GOLDEN = Path(__file__).parent / "golden"
+HEADER = {"format": 1, "run": "r", "wall": 1_700_000_000 * 10**9, "role": "run", "rank": 0}
+
+
+def segment(path: Path) -> Segment:
+    sealed = path.name.endswith(".zst")
+    name = path.name.removesuffix(".zst").removesuffix(".jsonl")
+    return Segment(name, None if sealed else path, path if sealed else None)
+
+
+def points(batches: list[Batch]) -> list[tuple[int, str | None, str, Any, float]]:
+    """Every point as (seq, child, key, step, value), NaN as text."""
+    found = []
+    for batch in batches:
+        for group in batch.groups:
+            for row in range(len(group.seqs)):
+                for column, key in enumerate(group.keys):
+                    step = None if group.steps is None else int(group.steps[row])
+                    value = float(group.values[row, column])
+                    found.append(
+                        (int(group.seqs[row]), group.child, key, step, "nan" if math.isnan(value) else value)
+                    )
+    return sorted(found, key=repr)
+
+
+def test_the_golden_journal_is_read_as_it_is_documented() -> None:
+    found, foreign = find_segments(GOLDEN)
+    assert foreign == []
+    expected = [one for one in json.loads((GOLDEN / "expected.json").read_text()) if one is not None]
+    for one in found:
+        batches = list(read(one))
+        wanted = []
+        for kind, seq, _, step, body, child in expected:
+            if kind in "ms":
+                wanted += [
+                    (seq, child, key, step, "nan" if math.isnan(value) else float(value))
+                    for key, value in body.items()
+                ]
+        assert points(batches) == sorted(wanted, key=repr)
+        events = [(event.kind, event.seq) for batch in batches for event in batch.events]
+        others = ("h", "m", "s", "beat", "later")
+        assert events == [(kind, seq) for kind, seq, *_ in expected if kind not in others]
+        assert sum(batch.damaged for batch in batches) == 1
+        assert sum(batch.unknown for batch in batches) == 1
+        assert batches[0].header is not None
+        assert batches[0].header["run"] == "abcdefgh27"
+
+
+def test_every_golden_line_reads_alone_as_in_a_block() -> None:
+    for one in find_segments(GOLDEN)[0]:
+        lines = one.path.read_bytes().splitlines(keepends=True)
+        alone = [parse(line) for line in lines]
+        assert points(alone) == points([parse(b"".join(lines))])
+
+
+def lines_of(count: int, seed: int = 0) -> list[bytes]:
+    rng = random.Random(seed)
+    lines = [encode("h", 0, 0, HEADER)]
+    for seq in range(1, count):
+        keys = rng.sample(["loss", "lr", "ü", "a/b"], rng.randrange(1, 4))
+        values = {key: rng.choice([rng.random(), 3, math.nan, math.inf, 2**70]) for key in keys}
+        lines.append(encode("m", seq, seq * 10, seq, values, *(["kid"] if rng.random() < 0.2 else [])))
+    return lines
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.parametrize("size", [100, 1_000, 10_000_000])
+def test_pieces_and_offsets_change_nothing(tmp_path: Path, sealed: bool, size: int) -> None:
+    data = b"".join(lines_of(500))
+    path = tmp_path / ("h-1-2-0.0.jsonl" + (".zst" if sealed else ""))
+    path.write_bytes(zstandard.compress(data) if sealed else data)
+    expected = points([parse(data)])
+    batches = list(read(segment(path), size=size))
+    assert points(batches) == expected
+    assert batches[-1].end == len(data) == content_size(segment(path))
+    halves: list[Batch] = []
+    for batch in read(segment(path), size=size):
+        halves.append(batch)
+        if len(halves) == 2:
+            break
+    halves += read(segment(path), halves[-1].end, halves[-1].last_seq, size=size)
+    assert points([half for half in halves if half.problem is None]) == expected
+
+
+def test_a_cut_at_any_byte_costs_only_the_torn_line(tmp_path: Path) -> None:
+    lines = lines_of(12)
+    data = b"".join(lines)
+    path = tmp_path / "h-1-2-0.0.jsonl"
+    ends = np.cumsum([len(line) for line in lines])
+    for cut in range(len(lines[0]), len(data)):
+        path.write_bytes(data[:cut])
+        whole = int((ends <= cut).sum())
+        assert points(list(read(segment(path)))) == points([parse(b"".join(lines[:whole]))])
+        assert read_end(path) == ends[whole - 1]
+
+
+def read_end(path: Path) -> int:
+    return list(read(segment(path)))[-1].end
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_flipped_bits_never_give_a_wrong_value(seed: int) -> None:
+    rng = random.Random(seed)
+    lines = lines_of(200, seed)
+    good = set(points([parse(b"".join(lines))]))
+    for _ in range(150):
+        data = bytearray(b"".join(lines))
+        for _ in range(rng.randrange(1, 6)):
+            data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        batch = parse(bytes(data))
+        found = points([batch])
+        assert set(found) <= good
+        assert batch.damaged >= 1
+        assert len({one[0] for one in found}) >= 199 - 2 * batch.damaged - 6
+
+
+def test_zeroed_sectors_and_rubbish_cost_only_what_they_cover() -> None:
+    lines = lines_of(3_000)
+    data = bytearray(b"".join(lines))
+    data[5_000:9_096] = bytes(4_096)
+    data[40_000:40_512] = random.Random(1).randbytes(512)
+    batch = parse(bytes(data))
+    hit = sum(1 for line in lines if line not in bytes(data))
+    assert len({one[0] for one in points([batch])}) == len(lines) - 1 - hit
+    assert batch.damaged >= 1
+
+
+def test_lines_that_only_together_make_an_array_are_damaged() -> None:
+    batch = parse(b'["m",1,2,3\n{"loss":1.0},4]\n' + encode("m", 5, 6, 7, {"loss": 1.0}) + b"]\n[\n\n")
+    assert points([batch]) == [(5, None, "loss", 7, 1.0)]
+    assert batch.damaged == 4
+
+
+def whole_line(text: bytes) -> bytes:
+    """A line with a right checksum, whatever it says."""
+    import zlib
+
+    return b"%b%d]\n" % (text, zlib.crc32(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'["m",1,2,3,{"loss":"abc"},',
+        b'["m",1,2,3,{"loss":null},',
+        b'["m",1,2,3,{"loss":[1]},',
+        b'["m",1,2,3,[1],',
+        b'["m",1,2,null,{"loss":1},',
+        b'["m",1.5e300,2,3,{"loss":1},',
+        b'["m",99999999999999999999,2,3,{"loss":1},',
+        b'["m",1,2,9223372036854775808,{"loss":1},',
+        b'["m",1,2,3,{"loss":1},["child"],',
+        b'["m",1,2,3,{"loss":1},7,',
+        b'["m",1,2,3,{},',
+        b'["m",1,',
+        b'[["m"],1,2,3,{"loss":1},',
+        b'[{"m":1},1,2,{},',
+        b'["s",1,2,"x",',
+        b'["config",1,2,[],',
+        b'["start",1,99999999999999999999,{},',
+        b"[null,null,null,null,",
+        b"[",
+    ],
+)
+def test_odd_lines_with_a_right_checksum_are_no_trouble(text: bytes) -> None:
+    line = whole_line(text)
+    good = encode("m", 2**40, 6, 7, {"loss": 1.0})
+    assert points([parse(line + good)]) == [(2**40, None, "loss", 7, 1.0)]
+    assert points([parse(good + line + good)]) == [(2**40, None, "loss", 7, 1.0)]
+
+
+def test_a_hundred_thousand_keys_in_one_line() -> None:
+    values = {f"k{number}": float(number) for number in range(100_000)}
+    batch = parse(encode("m", 1, 2, 3, values) + encode("m", 2, 3, 4, values))
+    assert count_points([batch]) == 200_000
+
+
+def test_a_line_longer_than_a_piece_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "h-1-2-0.0.jsonl"
+    line = encode("config", 1, 1, {"values": {"text": "x" * 100_000}})
+    path.write_bytes(encode("h", 0, 0, HEADER) + line)
+    assert [len(block) for block in blocks(segment(path), 0, 1_000)][-1] > 100_000
+    events = [event for batch in read(segment(path), size=1_000) for event in batch.events]
+    assert len(events) == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "is empty"),
+        (b"hello\nworld\n", "is not a journal"),
+        (b"\x00" * 5_000 + b"\n", "is not a journal"),
+        (encode("h", 0, 0, {"format": 2, "by": "autotrack 9.9"}), "format 2, written by autotrack 9.9"),
+        (encode("h", 0, 0, {"format": "x"}), "names no format"),
+    ],
+)
+def test_files_that_are_no_journals_are_named(tmp_path: Path, data: bytes, message: str) -> None:
+    path = tmp_path / "h-1-2-0.0.jsonl"
+    path.write_bytes(data)
+    batches = list(read(segment(path)))
+    assert [batch.end for batch in batches] == [0]
+    assert batches[0].problem is not None
+    assert message in batches[0].problem
+    assert path.name in batches[0].problem
+
+
+def test_a_sealed_file_that_is_damaged_gives_what_comes_before(tmp_path: Path) -> None:
+    data = b"".join(lines_of(200_000))
+    path = tmp_path / "h-1-2-0.0.jsonl.zst"
+    whole = zstandard.compress(data)
+    path.write_bytes(whole[: len(whole) // 2])
+    batches = list(read(segment(path)))
+    good = {one[0] for one in points(batches)}
+    assert good
+    assert good <= set(range(200_000))
+    path.write_bytes(b"\x00" * 100)
+    assert "cannot be decompressed" in str(list(read(segment(path)))[-1].problem)
+
+
+def test_what_the_reader_says_is_what_the_format_says() -> None:
+    for line in lines_of(300):
+        event = decode(line.rstrip(b"\n"))
+        assert event is not None
+        found = points([parse(line)])
+        wanted = [
+            (event.seq, event.child, key, event.step, "nan" if math.isnan(value) else float(value))
+            for key, value in event.body.items()
+            if event.kind == "m"
+        ]
+        assert found == sorted(wanted, key=repr)
