@@ -19,6 +19,8 @@ from autotrack.integration import Integration
 from autotrack.late import log_late
 from autotrack.options import Options
 from autotrack.plugins import entry_points, load
+from autotrack.run import Run
+from autotrack.session import active_run, recording
 from autotrack.training import Training
 
 GROUP = "autotrack.callbacks"
@@ -71,7 +73,7 @@ class Recording:
             return
         if self.active:
             self.run.log(values, step=step)
-        else:
+        elif recording():
             log_late(self.run, values, step)
 
     def finish(self, error: BaseException | None = None) -> None:
@@ -80,6 +82,12 @@ class Recording:
             self.active = False
             self._training.finish(self.error or error)
             self.error = None
+
+
+def open_run() -> Run | None:
+    """The run for what is evaluated without a training: the active one, unless nothing is to be recorded here."""
+    run: Run | None = active_run() if recording() else None
+    return run
 
 
 class Watch(Integration):

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 def log_late(run: "Run", values: Mapping[str, Any], step: int) -> None:
     """`run.log(values, step)` for a run that may have ended; tensors on an accelerator are read by the helper thread."""
-    journal = getattr(run, "_journal", None)
-    if journal is None or not journal.closed:
+    if not run.ended:
         run.log(values, step=step)
+    elif run.opened_by == "disabled":
+        return
     elif any(is_deferred(value) for value in values.values()):
         copies = {key: snapshot(value) if is_deferred(value) else value for key, value in values.items()}
         background.submit(_write, run, copies, step)

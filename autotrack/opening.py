@@ -25,6 +25,7 @@ from autotrack.layout import (
 from autotrack.process import is_worker, rank
 from autotrack.run import Run
 from autotrack.start import Start
+from autotrack.steps import items
 
 _checked: set[Path] = set()
 """Stores that this process has made or found usable; one that vanishes later is made again with the run's folder."""
@@ -161,6 +162,14 @@ def _adopt(wanted: Wanted) -> Run | None:
     return adopted
 
 
+class RankRun(Run):
+    """A run as a rank above 0 sees it: what it logs stands under `rank.<k>/`, beside the first rank's."""
+
+    def log(self, values: Mapping[str, Any], step: int | None = None) -> None:
+        """Record metrics as `Run.log` does, under this rank's prefix."""
+        super().log({f"rank.{rank()}/{key}": value for key, value in items(values)}, step)
+
+
 def attach() -> Run | None:
     """In a worker or a rank above 0 of a run of an ancestor process: that run, written to from here."""
     owner = marks.owner() if is_worker() or rank() > 0 else None
@@ -169,7 +178,7 @@ def attach() -> Run | None:
     layout = Layout(owner.store)
     journal = _journal(layout, owner.project, owner.run, "worker")
     facts = Start(owner.run, owner.project, None, None, (), "", "worker")
-    run = Run(journal, layout, facts, id=owner.run)
+    run = (RankRun if rank() > 0 else Run)(journal, layout, facts, id=owner.run)
     session.register(run)
     return run
 
@@ -224,7 +233,7 @@ def _usable(store: Path) -> Layout:
 
 def _surround(run: Run, project: str) -> None:
     """On the helper thread: say that the run is live, describe what surrounds it, and begin to sample the machine."""
-    from autotrack.capture.base import collect
+    from autotrack.capture.collect import collect
     from autotrack.sampler import start
 
     with guarded("marking a run as open"):

@@ -149,7 +149,7 @@ class Patcher:
                 if not self._stands(module, name):
                     swaps[id(original)] = (original, make(original))
             self._functions += swaps.values()
-            for holder, name, original in _holders(swaps):
+            for holder, name, original in _holders(swaps, _possible_holders(module)):
                 self._set(holder, name, original, swaps[id(original)][1])
 
     def restore(self) -> None:
@@ -165,7 +165,7 @@ class Patcher:
                 if owner is not None and patch is not None and owner.__dict__.get(name) is patch.replacement:
                     _put_back(owner, name, _sound(patch.original))
             swaps = {id(replacement): (replacement, original) for original, replacement in functions}
-            for holder, name, replacement in _holders(swaps) if swaps else []:
+            for holder, name, replacement in _holders(swaps, list(sys.modules.values())) if swaps else []:
                 setattr(holder, name, _sound(swaps[id(replacement)][1]))
 
     def call(self, begin: Begin, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
@@ -251,10 +251,18 @@ def _put_back(owner: Owner, name: str, original: Any) -> None:
         setattr(owner, name, original)
 
 
-def _holders(swaps: dict[int, tuple[Any, Any]]) -> list[tuple[ModuleType, str, Any]]:
-    """Every place in a loaded module where one of the objects in `swaps` (by id) stands."""
+def _possible_holders(module: ModuleType) -> list[ModuleType]:
+    """The modules that may hold a function of `module`: only itself while it is being imported, later any."""
+    spec = getattr(module, "__spec__", None)
+    return [module] if getattr(spec, "_initializing", False) else list(sys.modules.values())
+
+
+def _holders(
+    swaps: dict[int, tuple[Any, Any]], modules: list[ModuleType]
+) -> list[tuple[ModuleType, str, Any]]:
+    """Every place in these modules where one of the objects in `swaps` (by id) stands."""
     found = []
-    for module in list(sys.modules.values()):
+    for module in modules:
         if isinstance(module, ModuleType):
             found += [
                 (module, name, value) for name, value in list(vars(module).items()) if id(value) in swaps

@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 
 
 class Distribution(NamedTuple):
-    """One installed distribution: its normalised name ("scikit-learn"), version ("" if unknown) and entry
-    points of ours.
+    """One installed distribution: its normalised name ("scikit-learn"), version ("" if unknown), entry points of
+    ours, and the folder of its metadata ("" in a zip file).
     """
 
     name: str
     version: str
     entry_points: dict[str, dict[str, str]]
+    path: str = ""
 
 
 _folders: dict[str, tuple[int, list[Distribution]]] = {}
@@ -67,16 +68,20 @@ def normal(name: str) -> str:
 def distributions() -> Iterator[Distribution]:
     """Everything installed, in the order of `sys.path`."""
     for entry in sys.path:
-        path = entry or os.curdir
-        try:
-            changed = os.stat(path).st_mtime_ns
-        except OSError:
-            continue
-        key = os.path.abspath(path)
-        known = _folders.get(key)
-        if known is None or known[0] != changed:
-            known = _folders[key] = (changed, list(_folder(path)))
-        yield from known[1]
+        yield from in_folder(entry or os.curdir)
+
+
+def in_folder(path: str) -> list[Distribution]:
+    """What is installed in one folder (or zip file) of `sys.path`; read again only after it changed."""
+    try:
+        changed = os.stat(path).st_mtime_ns
+    except OSError:
+        return []
+    key = os.path.abspath(path)
+    known = _folders.get(key)
+    if known is None or known[0] != changed:
+        known = _folders[key] = (changed, list(_folder(path)))
+    return known[1]
 
 
 def _folder(path: str) -> Iterator[Distribution]:
@@ -92,7 +97,8 @@ def _folder(path: str) -> Iterator[Distribution]:
         if kind in ("dist-info", "egg-info"):
             name, _, rest = stem.partition("-")
             version = rest if kind == "dist-info" else rest.partition("-py")[0]
-            yield Distribution(normal(name), version or _version_in(entry.path), _entry_points_in(entry.path))
+            version = version or _version_in(entry.path)
+            yield Distribution(normal(name), version, _entry_points_in(entry.path), entry.path)
 
 
 def _entry_points_in(folder: str) -> dict[str, dict[str, str]]:

@@ -238,7 +238,7 @@ def _known_shapes(text: str) -> str:
 
 def _one_url(url: str) -> str:
     scheme, mark, rest = url.partition("://")
-    cut = _end_of_userinfo(rest)
+    cut = userinfo_end(rest)
     if cut >= 0:
         keep = scheme.lower() in rules.USER_IS_NO_SECRET and ":" not in rest[:cut]
         rest = rest if keep else REDACTED + rest[cut:]
@@ -250,7 +250,7 @@ def _one_url(url: str) -> str:
     return scheme + mark + _known_shapes(rest)
 
 
-def _end_of_userinfo(rest: str) -> int:
+def userinfo_end(rest: str) -> int:
     """Where the ``@`` stands that ends user and password, or -1; a password may hold a raw ``/ ? #``."""
     ends = [i for i in (rest.find(c) for c in "/?#\\") if i >= 0]
     host = rest[: min(ends)] if ends else rest

@@ -2,35 +2,33 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic_ns
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zlib import crc32
 
 from orjson import dumps
 
 from autotrack import background, marks, session
+from autotrack.attachments import Attachments
 from autotrack.ending import close_journal, error_line, finish_body, status_of
-from autotrack.errors import AutotrackError, NotScalar
+from autotrack.errors import NotScalar
 from autotrack.guard import attempt, guarded, warn
 from autotrack.journal.format import encode, spell
 from autotrack.journal.writer import SLOW_NS, Journal
 from autotrack.layout import Layout, new_run_id
 from autotrack.liveconfig import LiveConfig, config_copy
-from autotrack.objects import ObjectStore
+from autotrack.readback import ReadBack
 from autotrack.start import Start
+from autotrack.steps import STEP_MAX, items, step_number
 from autotrack.values import is_deferred, number, snapshot
 
-if TYPE_CHECKING:
-    from autotrack.index import History, MetricSummary, RunRecord
-
 _write = os.write
-_STEP_MAX = 2**63 - 1
 
 
-class Run:
+class Run(Attachments, ReadBack):
     """One tracked execution: config, metrics, tags, notes, artifacts, inputs, status.
 
     Made by `autotrack.init`, by a training, or by `child`. No method raises for what the disk does or for a value that
@@ -83,6 +81,11 @@ class Run:
         return self._dir
 
     @property
+    def ended(self) -> bool:
+        """Whether the run takes no more events: its journal is closed, or nothing is recorded."""
+        return self._journal is None or self._journal.closed
+
+    @property
     def tags(self) -> tuple[str, ...]:
         """The run's tags."""
         return tuple(self._tags)
@@ -109,7 +112,7 @@ class Run:
             if step is None:
                 with self._step_lock:
                     step = self._last_step = self._last_step + 1
-            elif type(step) is int and -_STEP_MAX <= step <= _STEP_MAX:
+            elif type(step) is int and -STEP_MAX <= step <= STEP_MAX:
                 self._last_step = step
             else:
                 self._log_any(values, step, start)
@@ -167,22 +170,6 @@ class Run:
         self.group = str(group)
         self.event("edit", {"group": self.group})
 
-    def log_artifact(self, path_or_figure: Any, name: str | None = None, step: int | None = None) -> None:
-        """Keep a file, a folder, or a figure of Matplotlib or Plotly: copied now, by content, the user's file untouched."""
-        self._keep("log_artifact", step, lambda kind, objects: kind.anything(objects, path_or_figure, name))
-
-    def log_image(self, name: str, image: Any, step: int | None = None) -> None:
-        """Keep a picture: a path, a PIL image, an array (height, width[, 3 or 4]), floats 0…1 or 0…255 integers."""
-        self._keep("log_image", step, lambda kind, objects: kind.image(objects, name, image))
-
-    def log_table(self, name: str, table: Any, step: int | None = None) -> None:
-        """Keep a table: a DataFrame, a mapping of columns, or a list of rows."""
-        self._keep("log_table", step, lambda kind, objects: kind.table(objects, name, table))
-
-    def log_input(self, path: str | os.PathLike[str], role: str = "data") -> None:
-        """Note that the run read a file or a folder: its path, size and (files) sha256, computed on the helper thread."""
-        background.submit(self._note_input, Path(path).absolute(), str(role))
-
     def event(self, kind: str, body: dict[str, Any]) -> None:
         """Write any other event of the journal's format; never raises."""
         journal = self._journal
@@ -236,47 +223,6 @@ class Run:
         status = status_of(error)
         self.finish(status, None if status == "finished" else error)
 
-    # What a run has recorded so far, read back from its journal.
-
-    @property
-    def summary(self) -> Mapping[str, float]:
-        """Metric names to last values."""
-        return self._record().summary
-
-    @property
-    def metrics(self) -> "Mapping[str, MetricSummary]":
-        """Metric names to .first .last .min .max .mean .count .nonfinite."""
-        return self._record().metrics
-
-    @property
-    def children(self) -> "list[RunRecord]":
-        """The child runs."""
-        return self._record().children
-
-    @property
-    def artifacts(self) -> list[Any]:
-        """The artifacts, each with .name .type .size .digest and .open()."""
-        return self._record().artifacts
-
-    @property
-    def inputs(self) -> list[Any]:
-        """The inputs, each with .path .digest .size .role."""
-        return self._record().inputs
-
-    @property
-    def environment(self) -> Mapping[str, Any]:
-        """What the capture providers found, by provider."""
-        return self._record().environment
-
-    @property
-    def capture_report(self) -> list[dict[str, Any]]:
-        """What was captured, what was skipped, and why."""
-        return self._record().capture_report
-
-    def history(self, keys: Any = None, max_points: int | None = None, attempts: bool = False) -> "History":
-        """The series of this run so far; see `RunRecord.history`."""
-        return self._record().history(keys=keys, max_points=max_points, attempts=attempts)
-
     # For whoever opens runs, the session, and integrations.
 
     def adopt(
@@ -325,35 +271,9 @@ class Run:
         if not self._foreign:
             self._finish(status, error, exit_code, wait=True, at_exit=True)
 
-    def _record(self) -> "RunRecord":
-        from autotrack.index import open_index
-
-        return open_index(self.layout.root).get(self.id)
-
     def _config_changed(self, values: dict[str, Any]) -> None:
         with guarded("recording the config"):
             self.event("config", {"values": config_copy(values), "source": "user"})
-
-    def _keep(self, what: str, step: int | None, make: Callable[[Any, ObjectStore], dict[str, Any]]) -> None:
-        if self._journal is None:
-            return
-        from autotrack import artifacts
-
-        with guarded(what):
-            try:
-                body = make(artifacts, ObjectStore(self.layout.objects))
-            except (AutotrackError, OSError) as error:
-                warn("artifact", f"{what}: {error}", key=str(error)[:99])
-                return
-            self.event("artifact", body | {"step": None if step is None else step_number(step)})
-
-    def _note_input(self, path: Path, role: str) -> None:
-        from autotrack.artifacts import input_facts
-
-        try:
-            self.event("input", input_facts(path, role))
-        except OSError as error:
-            warn("input", f"log_input: {path} could not be read ({error.strerror}).", key=str(path))
 
     def _finish(
         self,
@@ -413,7 +333,7 @@ class Run:
             number_of_step = self._step(step)
             ready: dict[str, Any] = {}
             later: dict[str, Any] = {}
-            for key, value in _items(values):
+            for key, value in items(values):
                 if not isinstance(key, str):
                     warn(
                         "metric-key",
@@ -453,35 +373,3 @@ class Run:
         with self._step_lock:
             self._last_step = self._last_step + 1 if chosen is None else chosen
             return self._last_step
-
-
-def step_number(step: Any) -> int | None:
-    """A step as an integer of 64 bits, None (with a warning that shows the value) for anything else."""
-    try:
-        found = number(step)
-    except NotScalar as error:
-        warn("step", f"A step must be an integer: {error}; the next number was used.", key=repr(step)[:99])
-        return None
-    if (
-        found != found
-        or found in (float("inf"), float("-inf"))
-        or found != int(found)
-        or abs(found) > _STEP_MAX
-    ):
-        warn(
-            "step",
-            f"A step must be an integer of 64 bits, and {found!r} is not; the next number was used.",
-            key=repr(found)[:99],
-        )
-        return None
-    return int(found)
-
-
-def _items(values: Any) -> Iterable[tuple[Any, Any]]:
-    if isinstance(values, Mapping):
-        return list(values.items())
-    warn(
-        "metrics",
-        f"log() takes a mapping of names to numbers, and was given {type(values).__name__}; it was left out.",
-    )
-    return ()

@@ -189,9 +189,11 @@ class _Fit:
 def _close(
     training: Training, call: "Call", seconds: float, record: Callable[["Run", "Call", float], None]
 ) -> None:
-    with guarded("recording the end of a fit"):
-        record(training.run, call, seconds)
-    training.finish(call.error)
+    try:
+        with guarded("recording the end of a fit"):
+            record(training.run, call, seconds)
+    finally:  # also when Ctrl-C comes while the score is computed
+        training.finish(call.error)
 
 
 def _configure(training: Training, values: dict[str, Any]) -> None:

@@ -96,9 +96,12 @@ def train_score(
     if why is not None:
         return None, why
     states = RandomStates(params)
-    with quiet():
-        answer, problem = reason(_within_budget, estimator, given, max(SECONDS, SHARE_OF_FIT * fit_seconds))
-    moved = states.restore()
+    budget = max(SECONDS, SHARE_OF_FIT * fit_seconds)
+    try:
+        with quiet():
+            answer, problem = reason(_within_budget, estimator, given, budget)
+    finally:
+        moved = states.restore()
     if problem is not None:
         return None, f"score() raised {problem}"
     score, why = answer if answer is not None else (None, None)

@@ -27,14 +27,13 @@ from types import ModuleType
 from typing import Any, ClassVar
 from weakref import finalize, ref
 
-from autotrack.callback import Adapter, AutoTrack, ByIdentity, Recording, Watch, first_of
+from autotrack.callback import Adapter, AutoTrack, ByIdentity, Recording, Watch, first_of, open_run
 from autotrack.guard import guarded
 from autotrack.integration import Integration
 from autotrack.integrations._keras_config import config_of, has_own_train_step, is_setting
 from autotrack.integrations._keras_losses import Losses, sizes_of
 from autotrack.options import Options
 from autotrack.patcher import Call
-from autotrack.session import active_run
 from autotrack.training import begin_training
 
 _TARGETS = ("keras.src.models.model",)
@@ -148,7 +147,7 @@ class Test:
         """The values are there."""
         if self._fit is not None:
             self._fit.log_test(logs)
-        elif (run := active_run()) is not None:
+        elif (run := open_run()) is not None:
             run.log({f"test_{name}": value for name, value in (logs or {}).items()})
 
 
@@ -286,7 +285,7 @@ def _callers(owner: AutoTrack, model: Any) -> tuple[Any, dict[str, Any]]:
         if caller is model and frame.f_code.co_name == "fit":
             names = set(_parameters("fit")) - {"self", "callbacks"}
             found = {name: value for name, value in frame.f_locals.items() if name in names}
-            return callbacks, found | {"validation_split": 0.0}  # `x` has been split by now
+            return callbacks, found
     return callbacks, {}
 
 

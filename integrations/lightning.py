@@ -12,7 +12,8 @@ it ends when `Trainer.fit` returns or raises. Recorded are:
 
 `trainer.validate` and `trainer.test` after the fit log into its run; without one, into the run that is active, if any.
 Nothing is computed for it: the values are taken from Lightning's result collection just after Lightning has filled it,
-so no rank waits for another, and no metric is computed or reset at another time than without us. Only global rank 0 records.
+so no rank waits for another, and no metric is computed or reset at another time than without us. Only global rank 0 records;
+under `ddp_spawn` and `ddp_fork` the parent opens the run and rank 0 writes to it.
 Wrapped are `Trainer.fit` and three methods of `_LoggerConnector`.
 """
 
@@ -20,11 +21,14 @@ from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any, ClassVar
 
-from autotrack.callback import Adapter, AutoTrack, ByIdentity, Recording, Watch, first_of
+from autotrack.callback import Adapter, AutoTrack, ByIdentity, Recording, Watch, first_of, open_run
 from autotrack.guard import reason
 from autotrack.integration import Integration
+from autotrack.opening import attach
+from autotrack.options import Options
 from autotrack.patcher import Call
-from autotrack.session import active_run
+from autotrack.process import is_worker
+from autotrack.run import Run
 from autotrack.training import begin_training
 
 _TARGETS = ("lightning.pytorch.trainer.trainer", "pytorch_lightning.trainer.trainer")
@@ -45,6 +49,16 @@ class Fit(Recording):
     """The step values that are recorded already, by metric: Lightning keeps the old ones beside the new."""
     loss: Any = None
     batches: int = 0
+
+
+class _Elsewhere:
+    """The part of a training that another process began and will end."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def finish(self, error: BaseException | None = None) -> None:
+        """The other process does that."""
 
 
 class LightningWatch(Watch):
@@ -77,6 +91,8 @@ class LightningWatch(Watch):
         if tracker is None or self.inside.get(trainer) is not None:
             return None
         self.inside.set(trainer, tracker)
+        if _spawns(trainer) and tracker.options is not None and not trainer.fast_dev_run:
+            self.begin(trainer, (*call.args[1:], call.kwargs.get("model"))[0], tracker.options)
 
         def end(call: Call) -> None:
             self.inside.drop(trainer)
@@ -89,6 +105,23 @@ class LightningWatch(Watch):
 
         return end
 
+    def begin(self, trainer: Any, module: Any, options: Options) -> None:
+        """A training begins: a run for it, or in a process that was spawned for it the run that its parent opened."""
+        training: Any = begin_training(
+            "lightning",
+            name=type(module).__name__,
+            config=_config(trainer, module),
+            options=options,
+            nested="child",
+        )
+        run = attach() if training is None and is_worker() else None
+        if run is not None:
+            training = _Elsewhere(run)
+        if training is not None:
+            fit = Fit(training, supervised=self.inside.get(trainer) is not None)
+            fit.seen = {}
+            self.fits.set(trainer, fit)
+
     def acts(self, owner: AutoTrack, trainer: Any) -> bool:
         """Whether this AutoTrack is the one that records this trainer."""
         return first_of(trainer.callbacks) is owner
@@ -97,7 +130,7 @@ class LightningWatch(Watch):
         """Lightning has taken in what was logged in a batch."""
         trainer = call.args[0].trainer
         fit = self.fits.get(trainer)
-        if fit is not None and fit.active and trainer.training:
+        if fit is not None and fit.active and trainer.training and trainer.is_global_zero:
             self.record_batch(trainer, fit)
 
     def record_batch(self, trainer: Any, fit: Fit) -> None:
@@ -110,10 +143,10 @@ class LightningWatch(Watch):
 
     def eval_batch_end(self, call: Call) -> None:
         """Lightning has logged a batch of validation or test; its step counts them."""
-        connector, step = call.args[0], call.kwargs.get("step", call.args[-1])
-        fit = self.fits.get(connector.trainer)
-        if fit is not None and not connector.trainer.sanity_checking:
-            fit.log(dict(_step_values(connector.trainer, fit.seen)), step)
+        trainer, step = call.args[0].trainer, call.kwargs.get("step", call.args[-1])
+        fit = self.fits.get(trainer)
+        if fit is not None and trainer.is_global_zero and not trainer.sanity_checking:
+            fit.log(dict(_step_values(trainer, fit.seen)), step)
 
     def epoch_end(self, call: Call) -> None:
         """Lightning has computed the values of an epoch of training, validation or test."""
@@ -129,8 +162,8 @@ class LightningWatch(Watch):
         fit = self.fits.get(trainer)
         if fit is not None:
             fit.log(values, step)
-        elif self.autolog is not None or first_of(trainer.callbacks) is not None:
-            run = active_run()
+        elif not _is_fit(trainer) and (self.autolog is not None or first_of(trainer.callbacks) is not None):
+            run = open_run()
             if run is not None:
                 run.log(values, step=step)
 
@@ -157,17 +190,7 @@ class LightningCallback(Adapter):
             return
         if (known is not None and known.active) or not self.watch.acts(self.owner, trainer):
             return
-        training = begin_training(
-            "lightning",
-            name=type(module).__name__,
-            config=_config(trainer, module),
-            options=options,
-            nested="child",
-        )
-        if training is not None:
-            fit = Fit(training, supervised=self.watch.inside.get(trainer) is not None)
-            fit.seen = {}
-            self.watch.fits.set(trainer, fit)
+        self.watch.begin(trainer, module, options)
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Keep the batch's loss; it is recorded with the batch's other values."""
@@ -188,7 +211,7 @@ class LightningCallback(Adapter):
         if fit is None:
             return
         fit.error = exception
-        if trainer.training:
+        if trainer.training and trainer.is_global_zero:
             self.watch.record_batch(trainer, fit)
         if not fit.supervised:
             fit.finish(exception)
@@ -222,6 +245,15 @@ class LightningIntegration(Integration):
 
     def _uninstall(self) -> None:
         LightningCallback.watch.unfollow()
+
+
+def _spawns(trainer: Any) -> bool:
+    """Whether the fit runs in processes that this one spawns or forks; only what is written is left of them."""
+    return "MultiProcessing" in type(getattr(trainer.strategy, "launcher", None)).__name__
+
+
+def _is_fit(trainer: Any) -> bool:
+    return bool(trainer.state.fn == "fit")
 
 
 def _results(trainer: Any) -> Any:

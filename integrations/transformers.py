@@ -19,11 +19,10 @@ from contextvars import ContextVar
 from types import ModuleType
 from typing import Any, ClassVar
 
-from autotrack.callback import Adapter, AutoTrack, ByIdentity, Recording, Watch, first_of
+from autotrack.callback import Adapter, AutoTrack, ByIdentity, Recording, Watch, first_of, open_run
 from autotrack.guard import reason
 from autotrack.integration import Integration
 from autotrack.patcher import Call
-from autotrack.session import active_run
 from autotrack.training import begin_training
 
 _TARGETS = ("transformers.trainer",)
@@ -179,7 +178,7 @@ class TransformersCallback(Adapter):
             if train.owner is self.owner:
                 train.log(dict(values), state.global_step)
             return
-        run = active_run() if _inside.get() is None and self.watch.last_logs is not values else None
+        run = open_run() if _inside.get() is None and self.watch.last_logs is not values else None
         if run is not None:
             self.watch.last_logs = values  # a second AutoTrack of this trainer is told of the same
             run.log(dict(values), step=state.global_step)

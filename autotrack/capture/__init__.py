@@ -1,1 +1,1 @@
-"""Describing what surrounds a training: command, code, packages, machine."""
+"""Describing what surrounds a training: command, Python, host, code, packages, machine. `collect.py` runs the providers."""

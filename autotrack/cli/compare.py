@@ -26,7 +26,7 @@ Section = tuple[str, str, list[Row]]
 ROWS = 40
 _NAMES = 16
 _RUN = 12
-_FACTS = ("command", "git", "python")
+_FACTS = ("command.command", "command.folder", "git.", "python.version", "packages.digest")
 
 
 def command(
@@ -88,7 +88,7 @@ class _Comparison:
         self.directions = directions
         self.everything = everything
         self.configs = [flatten(run.config) for run in runs]
-        self.facts = [flatten({name: run.environment.get(name) for name in _FACTS}) for run in runs]
+        self.facts = [_facts(run) for run in runs]
 
     def plain(self) -> dict[str, Any]:
         """The comparison for JSON."""
@@ -165,7 +165,11 @@ class _Comparison:
 
     def _config_rows(self) -> Section:
         differing, same = differences(self.configs)
-        remark = f"{len(differing)} differ, {len(same)} agree" if differing or same else ""
+        remark = (
+            f"{len(differing)} differ{'s' if len(differing) == 1 else ''}, {len(same)} agree"
+            if differing or same
+            else ""
+        )
         keys = differing + (same if self.everything else [])
         return "Config", *self._limited(remark, [(key, self._cells(key, self.configs)) for key in keys])
 
@@ -195,3 +199,8 @@ class _Comparison:
             (number_text(value) + " *", "bold green") if place in best else (number_text(value), "")
             for place, value in enumerate(values)
         ]
+
+
+def _facts(run: "RunRecord") -> dict[str, Any]:
+    """What surrounded a run, as far as it bears on its results."""
+    return {key: value for key, value in flatten(run.environment).items() if key.startswith(_FACTS)}

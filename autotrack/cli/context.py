@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from autotrack.errors import AutotrackError, RunNotFound, StoreError
-from autotrack.layout import STORE, Layout, find_store
+from autotrack.layout import STORE, Layout, decode_project, fallback_store, find_store
 
 if TYPE_CHECKING:
     from autotrack.index import Index, RunRecord
@@ -98,6 +98,16 @@ def existing_store(ctx: typer.Context) -> Layout:
     )
 
 
+def note_fallback(root: Path) -> None:
+    """Say so when runs lie in the fallback store, because a store refused them."""
+    place = fallback_store()
+    runs = place / "runs"
+    if runs.is_dir() and place != root and (number := sum(1 for _ in runs.glob("*/*"))):
+        note(
+            f"{number} more in {place}, where runs go when a store refuses them: autotrack --store {place} ls"
+        )
+
+
 @contextmanager
 def opened(ctx: typer.Context) -> Iterator["Index"]:
     """The index of the store, brought up to date, and closed at the end."""
@@ -110,6 +120,12 @@ def opened(ctx: typer.Context) -> Iterator["Index"]:
         yield index
     finally:
         index.close()
+
+
+def refreshed(index: "Index", run: "RunRecord") -> "RunRecord":
+    """The run as it is now; nothing else of the store is looked at."""
+    index.sync(only=Path(run.dir))
+    return index.get(run.id)
 
 
 def newest(index: "Index") -> "RunRecord":
@@ -137,8 +153,6 @@ def complete_runs(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
 
 def complete_projects(ctx: typer.Context, incomplete: str) -> list[str]:
     """Project names that begin so, for the shell."""
-    from autotrack.layout import decode_project
-
     with suppress(AutotrackError, OSError, typer.Exit):
         folders = sorted(entry.name for entry in existing_store(ctx).runs.iterdir() if entry.is_dir())
         return [

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autotrack.cli.context import complete_projects, complete_runs, note, opened
+from autotrack.cli.context import note, opened
 from autotrack.cli.output import clean, count_text, flatten, json_text, matches, plain_json, value_text
+from autotrack.cli.parameters import Everything, Format, HistoryRuns, Project, Where
 from autotrack.cli.records import brief, complete
 from autotrack.errors import AutotrackError, MissingExtra
 
@@ -25,23 +26,8 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 def command(
     ctx: typer.Context,
-    run: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[RUN]...",
-            help="Export the history of these runs; without any, the runs themselves.",
-            autocompletion=complete_runs,
-        ),
-    ] = None,
-    form: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            "-f",
-            metavar="FORMAT",
-            help="csv, json or parquet (default: by the file's name, else csv).",
-        ),
-    ] = None,
+    run: HistoryRuns = None,
+    form: Format = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Where to (default: standard output)."),
@@ -62,16 +48,9 @@ def command(
     attempts: Annotated[
         bool, typer.Option("--attempts", help="Points of earlier attempts too (after a resume).")
     ] = False,
-    project: Annotated[
-        str | None,
-        typer.Option("--project", "-p", help="Only this project.", autocompletion=complete_projects),
-    ] = None,
-    where: Annotated[
-        str | None, typer.Option("--where", "-w", metavar="FILTER", help="Only runs for which this is true.")
-    ] = None,
-    everything: Annotated[
-        bool, typer.Option("--all", "-a", help="Archived runs and child runs too.")
-    ] = False,
+    project: Project = None,
+    where: Where = None,
+    everything: Everything = False,
 ) -> None:
     """Export metrics of runs (run, key, step, time, value), or a table of runs (config, last values).
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from autotrack.cli.context import refreshed
 from autotrack.cli.output import count_text, duration_text, matches, number_text, sparkline
 from autotrack.cli.screen import STATUS_STYLES, Screen, terminal_size
 from autotrack.cli.table import Column
@@ -30,8 +31,7 @@ def follow_on_screen(
     ) as live:
         while record.status == "running":
             time.sleep(interval)
-            index.sync()
-            record = index.get(record.id)
+            record = refreshed(index, record)
             live.update(_frame(record, screen, patterns), refresh=True)
     return record
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autotrack.cli.context import complete_projects, note, opened, say
+from autotrack.cli.context import note, note_fallback, opened, say, store_path
 from autotrack.cli.output import (
     age_text,
     clean,
@@ -15,6 +15,7 @@ from autotrack.cli.output import (
     time_text,
     value_text,
 )
+from autotrack.cli.parameters import Columns, Everything, Project, Sort, Where
 from autotrack.cli.records import FIELDS, brief, column_value, interesting_metrics, sort_key
 from autotrack.cli.screen import STATUS_STYLES, Screen
 from autotrack.cli.table import Column
@@ -27,28 +28,9 @@ TABLE_LIMIT = 25
 
 def command(
     ctx: typer.Context,
-    project: Annotated[
-        str | None,
-        typer.Option("--project", "-p", help="Only this project.", autocompletion=complete_projects),
-    ] = None,
-    where: Annotated[
-        str | None,
-        typer.Option(
-            "--where",
-            "-w",
-            metavar="FILTER",
-            help="Only runs for which this is true: 'config.lr < 0.01 and metrics[\"loss\"].min < 0.3'.",
-        ),
-    ] = None,
-    sort: Annotated[
-        str | None,
-        typer.Option(
-            "--sort",
-            "-s",
-            metavar="BY",
-            help="Sort by this, smallest first; -BY is largest first (default: -created).",
-        ),
-    ] = None,
+    project: Project = None,
+    where: Where = None,
+    sort: Sort = None,
     limit: Annotated[
         int | None,
         typer.Option(
@@ -58,24 +40,15 @@ def command(
             help=f"At most so many; 0 is all (default: {TABLE_LIMIT}, with --json all).",
         ),
     ] = None,
-    columns: Annotated[
-        str | None,
-        typer.Option(
-            "--columns",
-            "-c",
-            metavar="A,B,…",
-            help="The columns: fields, config.KEY, metric keys, KEY.min and the like.",
-        ),
-    ] = None,
+    columns: Columns = None,
     archived: Annotated[bool, typer.Option("--archived", help="Only archived runs.")] = False,
-    everything: Annotated[
-        bool, typer.Option("--all", "-a", help="Archived runs and child runs too.")
-    ] = False,
+    everything: Everything = False,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list.")] = False,
 ) -> None:
     """List runs, newest first."""
     if limit is None:
         limit = 0 if as_json else TABLE_LIMIT
+    note_fallback(store_path(ctx))
     with opened(ctx) as index:
         more = limit + 1 if limit and not archived else None
         runs: Sequence[RunRecord] = index.runs(
@@ -152,7 +125,7 @@ def _column(name: str, runs: Sequence["RunRecord"], keep: bool) -> Column:
         right=numeric or name == "duration",
         keep=keep or name in ("id", "name", "status"),
         goes={"tags": 3, "duration": 2, "project": 1}.get(name, 0),
-        narrowest=16 if name == "name" else 6,
+        narrowest={"name": 16, "project": 7}.get(name, 6),
         whole=numeric or name in ("id", "status", "created", "finished", "duration"),
         middle=name not in FIELDS,
     )

@@ -1,6 +1,6 @@
 """The console script: `--version` without loading the commands, everything else through the app."""
 
-import os
+import io
 import sys
 
 
@@ -9,7 +9,7 @@ def main() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             # It was closed before we started (`>&-`).
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+            setattr(sys, name, io.TextIOWrapper(io.BytesIO(), "utf-8"))
     try:
         if sys.argv[1:] == ["--version"]:
             from autotrack import __version__

@@ -141,18 +141,19 @@ def _split(column: str) -> tuple[str, str, str]:
 
 
 def interesting_metrics(runs: Iterable["RunRecord"], most: int = 4) -> list[str]:
-    """The metrics that tell most in a list of runs: in many of them, on validation or scores, not ours."""
+    """The metrics that tell most in a list of runs: in many of them, on validation or scores; ours if no others."""
     seen: Counter[str] = Counter()
     for run in runs:
-        seen.update(key for key in run.metrics if not key.startswith(("system/", "auto/", "rank.")))
-    if not seen:
-        return []
+        seen.update(key for key in run.metrics if not key.startswith(("system/", "rank.")))
+    often = max(seen.values(), default=0)
 
-    def rank(key: str) -> tuple[bool, int, str]:
-        quality = bool(re.search(r"val|eval|test", key)) + bool(better(key))
-        return seen[key] * 2 < seen.most_common(1)[0][1], -quality, key
+    def rank(key: str) -> tuple[bool, bool, int, str]:
+        quality = bool(re.search(r"val|eval|test", key)) + bool(better(key) and not key.endswith("time"))
+        return key.startswith("auto/"), seen[key] * 2 < often, -quality, key
 
-    return sorted(seen, key=rank)[:most]
+    wanted = sorted(seen, key=rank)
+    users = [key for key in wanted if not key.startswith("auto/")]
+    return (users or wanted)[:most]
 
 
 def better(key: str) -> str:

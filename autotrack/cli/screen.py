@@ -155,6 +155,8 @@ class Screen:
         if self._kept is not None:
             self._kept.append(parts)
             return
+        if not self.unicode:
+            parts = [(self.spell(text), style) for text, style in parts]
         if not self.color:
             self.stream.write("".join(text for text, _ in parts).rstrip() + "\n")
             return

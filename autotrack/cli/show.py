@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from autotrack.index import RunRecord
 
 ROWS = 40
+FACTS = 12
 _POINTS = 240
 
 
@@ -122,9 +123,11 @@ class _Page:
         for what, facts in self.run.environment.items():
             flat = flatten(facts) if isinstance(facts, dict) else {"": facts}
             flat = {key: value for key, value in flat.items() if value not in (None, "", [], {})}
+            if not self.everything:
+                flat = {key: _short(value) for key, value in flat.items() if key != "argv"}
             if flat:
                 self.screen.heading(str(what).replace("_", " ").capitalize())
-                self._pairs(flat)
+                self._pairs(flat, FACTS)
 
     def _config(self) -> None:
         flat = flatten(self.run.config)
@@ -132,8 +135,8 @@ class _Page:
             self.screen.heading("Config", count_text(len(flat), "value"))
             self._pairs(flat)
 
-    def _pairs(self, flat: dict[str, Any]) -> None:
-        keys = self._first(list(flat))
+    def _pairs(self, flat: dict[str, Any], most: int = ROWS) -> None:
+        keys = list(flat) if self.everything else list(flat)[:most]
         self.screen.pairs([(key, value_text(flat[key])) for key in keys])
         self._more(len(flat) - len(keys))
 
@@ -285,3 +288,8 @@ class _Page:
     def _more(self, number: int) -> None:
         if number > 0:
             self.screen.line((f"  {self.screen.mark} {number} more; --all shows them", "dim"))
+
+
+def _short(value: Any) -> Any:
+    """A long list as its length."""
+    return f"{len(value)} entries (--all)" if isinstance(value, list) and len(value) > 8 else value

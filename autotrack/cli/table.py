@@ -7,7 +7,7 @@ from functools import cached_property
 from autotrack.cli.output import clean, text_width
 
 GAP = 2
-_TITLE = 6
+_TITLE = 12
 
 Cell = tuple[str, str]
 """A cleaned text and its style."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autotrack.cli.context import complete_runs, newest, note, opened
+from autotrack.cli.context import complete_runs, newest, note, opened, refreshed
 from autotrack.cli.output import duration_text, json_text, matches, number_text
 from autotrack.cli.screen import Screen
 
@@ -91,8 +91,7 @@ def _follow_lines(index: "Index", record: "RunRecord", screen: Screen, choice: _
     _write(first[-choice.lines :] if choice.lines else [], screen, choice)
     while choice.interval and record.status == "running":
         time.sleep(choice.interval)
-        index.sync()
-        record = index.get(record.id)
+        record = refreshed(index, record)
         _write(feed.read(), screen, choice)
     return record
 

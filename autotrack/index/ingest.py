@@ -1,9 +1,6 @@
 """Brings one run folder's journals into the index, from where the last reading stopped."""
 
-import os
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection, delete, select
@@ -26,36 +23,11 @@ from autotrack.index.schema import (
     tags,
 )
 from autotrack.index.series import Points, join
+from autotrack.index.unread import Overtaken, Part, Place, Shrunk, in_bundles, new_parts
 from autotrack.journal.format import spell
-from autotrack.journal.reader import Batch, Ints, read
-from autotrack.journal.source import Segment, content_size, find_segments
+from autotrack.journal.reader import Batch, Ints
 
-BATCH_BYTES = 8 * 1024 * 1024
 _TRIES = 20
-
-
-class Place(NamedTuple):
-    """A run's folder."""
-
-    path: Path
-    project: str
-    run: str
-
-
-class Part(NamedTuple):
-    """A batch of a segment, and the offset that it was read from."""
-
-    segment: Segment
-    start: int
-    batch: Batch
-
-
-class Overtaken(Exception):
-    """Another process has brought the same lines in meanwhile."""
-
-
-class Shrunk(Exception):
-    """A journal is shorter than what was read of it: it was replaced."""
 
 
 def ingest(database: Database, place: Place) -> bool:
@@ -65,7 +37,7 @@ def ingest(database: Database, place: Place) -> bool:
     changed = False
     for _ in range(_TRIES):
         try:
-            for parts in _in_bundles(_new_parts(database, place)):
+            for parts in in_bundles(new_parts(database, place)):
                 with database.writing() as connection:
                     Ingest(connection, place).apply(parts)
                 changed = True
@@ -91,71 +63,6 @@ def forget(connection: Connection, project: str, run: str) -> None:
     connection.execute(delete(runs).where(runs.c.folder == folder))
     connection.execute(delete(journals).where(journals.c.folder == folder))
     connection.execute(delete(folders).where(folders.c.pk == folder))
-
-
-def _new_parts(database: Database, place: Place) -> Iterator[Part]:
-    with database.reading() as connection:
-        known = _known_segments(connection, place)
-    found, foreign = find_segments(place.path)
-    if known.keys() - {(segment.stem, segment.number) for segment in found}:
-        raise Shrunk
-    for name in foreign:
-        segment = Segment(f"{name}.0", place.path / name, None)
-        if (segment.stem, 0) not in known:
-            yield Part(segment, 0, Batch(0, problem=f"{name} is not named like a journal"))
-    for segment in found:
-        offset, last_seq = known.get((segment.stem, segment.number), (0, -1))
-        size = _size(segment)
-        if size < offset:
-            raise Shrunk
-        if size == offset and (segment.stem, segment.number) in known:
-            continue
-        try:
-            for batch in read(segment, offset, last_seq):
-                yield Part(segment, offset, batch)
-                offset = batch.end
-        except FileNotFoundError:
-            # Sealed by another process between the listing and the opening: looked at again next time.
-            raise Overtaken from None
-        except OSError as error:
-            yield Part(
-                segment,
-                offset,
-                Batch(offset, problem=f"{segment.path.name} cannot be read: {error.strerror}"),
-            )
-
-
-def _size(segment: Segment) -> int:
-    try:
-        return content_size(segment)
-    except FileNotFoundError:
-        raise Overtaken from None
-    except OSError:
-        return 2**62
-
-
-def _known_segments(connection: Connection, place: Place) -> dict[tuple[str, int], tuple[int, int]]:
-    query = (
-        select(journals.c.stem, segments.c.number, segments.c.offset, segments.c.last_seq)
-        .join(journals, journals.c.pk == segments.c.journal)
-        .join(folders, folders.c.pk == journals.c.folder)
-        .where(folders.c.project == place.project, folders.c.run == place.run)
-    )
-    return {(row.stem, row.number): (row.offset, row.last_seq) for row in connection.execute(query)}
-
-
-def _in_bundles(parts: Iterator[Part]) -> Iterator[list[Part]]:
-    """Parts for one transaction each: all of a small run together, big ones in pieces."""
-    bundle: list[Part] = []
-    size = 0
-    for part in parts:
-        bundle.append(part)
-        size += part.batch.end - part.start
-        if size >= BATCH_BYTES:
-            yield bundle
-            bundle, size = [], 0
-    if bundle:
-        yield bundle
 
 
 class Ingest:
@@ -386,13 +293,3 @@ def _inserted(connection: Connection, table: Any, row: dict[str, Any]) -> int:
     key = result.inserted_primary_key
     assert key is not None
     return int(key[0])
-
-
-def folder_mtime(path: Path) -> int:
-    """When a folder last gained or lost a file, in nanoseconds; 0 for the last two seconds, whose clock is
-    too coarse.
-    """
-    import time
-
-    mtime = os.stat(path).st_mtime_ns
-    return 0 if abs(time.time_ns() - mtime) < 2_000_000_000 else mtime

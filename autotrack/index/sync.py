@@ -13,11 +13,12 @@ from sqlalchemy import func, select
 from autotrack.guard import warn
 from autotrack.index.database import Database
 from autotrack.index.fold import Fact, attempts_of, in_order
-from autotrack.index.ingest import Place, folder_mtime, forget, ingest
+from autotrack.index.ingest import forget, ingest
 from autotrack.index.refold import load_folded
 from autotrack.index.schema import folders, journals, runs, segments
 from autotrack.index.seal import seal_folder
 from autotrack.index.status import Writer, all_gone, run_status
+from autotrack.index.unread import Place, folder_mtime
 from autotrack.journal.format import SEALED_SUFFIX, SUFFIX
 from autotrack.layout import Layout, decode_project
 
@@ -91,7 +92,10 @@ def _folders_in(path: Path) -> list[os.DirEntry[str]] | None:
     """The folders in a folder; none where there is no such folder, None where it cannot be listed."""
     try:
         with os.scandir(path) as entries:
-            return sorted((entry for entry in entries if entry.is_dir()), key=lambda entry: entry.name)
+            return sorted(
+                (entry for entry in entries if entry.name[0] != "." and entry.is_dir()),
+                key=lambda entry: entry.name,
+            )
     except FileNotFoundError:
         return []
     except OSError as error:

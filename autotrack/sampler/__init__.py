@@ -1,13 +1,5 @@
-"""(lead's placeholder until H3's own file lands: H3, please overwrite) Sampling the machine."""
+"""Sampling the machine while runs are open: processor, memory, disk, network, and GPUs."""
 
-from typing import Any
+from autotrack.sampler.sampler import Handle, start
 
-
-class _Handle:
-    def stop(self) -> None:
-        """Nothing to stop yet."""
-
-
-def start(run: Any) -> _Handle:
-    """Start the sampler of a run."""
-    return _Handle()
+__all__ = ["Handle", "start"]

@@ -76,6 +76,13 @@ def test_a_fallback_store_with_runs_is_named(process: Invoke, filled: Path, tmp_
     assert str(tmp_path / "fallback") in found["fallback store"][1]
 
 
+def test_ls_names_the_fallback_store_too(process: Invoke, filled: Path, tmp_path: Path) -> None:
+    (tmp_path / "fallback" / "runs" / "p" / "aaaaaaaaaa").mkdir(parents=True)
+    done = process("ls", env={"AUTOTRACK_FALLBACK": str(tmp_path / "fallback")})
+    assert done.returncode == 0
+    assert f"--store {tmp_path / 'fallback'}" in done.stderr
+
+
 def test_an_integration_that_is_switched_off_is_said(process: Invoke, filled: Path) -> None:
     _, found = checks(process, env={"AUTOTRACK_DISABLE_INTEGRATIONS": "sklearn"})
     assert found["sklearn"][0] == "note"

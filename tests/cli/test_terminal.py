@@ -35,7 +35,7 @@ def unsafe(text: str) -> set[str]:
     return (set(plain) & bad) - {"\n"}
 
 
-@pytest.mark.parametrize("columns", [60, 80, 120])
+@pytest.mark.parametrize("columns", [60, 100])
 @pytest.mark.parametrize("command", READING, ids=" ".join)
 def test_every_line_fits_and_nothing_acts_on_the_terminal(
     terminal: Invoke, filled: Path, ids: Ids, command: list[str], columns: int
@@ -179,7 +179,7 @@ def test_tail_once_leaves_while_the_run_goes_on(process: Invoke, store: Path) ->
         done = process("tail", run, "--once")
         assert time.monotonic() - begin < 20
         assert done.returncode == 0
-        assert "step 0" in done.stdout
+        assert re.search(r"step \d+  loss=", done.stdout)
         assert child.poll() is None
     finally:
         child.kill()

@@ -45,7 +45,7 @@ def test_the_first_block_of_the_two_commands_is_one_pasteable_line(heading: str)
 def test_continuous_integration_calls_the_readmes_command() -> None:
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     (function,) = re.findall(r"^readme_command\(\).*$", ci, flags=re.MULTILINE)
-    assert 'command="$(readme_command \'Test it\')"' in ci
+    assert "command=\"$(readme_command 'Test it')\"" in ci
     assert 'bash -euo pipefail -c "$command"' in ci
     script = f"{function}\nreadme_command 'Test it'"
     done = subprocess.run(["bash", "-c", script], cwd=ROOT, text=True, capture_output=True, check=False)

@@ -18,7 +18,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier, VotingClassifier
-from sklearn.experimental import enable_halving_search_cv, enable_iterative_imputer
+from sklearn.experimental import enable_iterative_imputer
 from sklearn.feature_selection import SelectFromModel
 from sklearn.impute import IterativeImputer
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -34,7 +34,6 @@ import autotrack
 from autotrack.integrations import _sklearn_score as scoring
 
 IRIS, SPECIES = load_iris(return_X_y=True)
-assert enable_halving_search_cv is not None
 assert enable_iterative_imputer is not None
 
 

@@ -19,7 +19,6 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, Transfo
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.experimental import enable_halving_search_cv, enable_iterative_imputer
 from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
 from sklearn.model_selection import (
     GridSearchCV,
@@ -36,8 +35,6 @@ from autotrack.errors import AutotrackWarning
 from autotrack.guard import STRICT, forget
 
 IRIS, SPECIES = load_iris(return_X_y=True)
-assert enable_halving_search_cv is not None
-assert enable_iterative_imputer is not None
 
 
 @pytest.fixture(autouse=True)

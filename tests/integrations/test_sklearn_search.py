@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_iris
-from sklearn.experimental import enable_halving_search_cv, enable_iterative_imputer
+from sklearn.experimental import enable_halving_search_cv
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.model_selection import (
     GridSearchCV,
@@ -33,7 +33,6 @@ import autotrack
 
 IRIS, SPECIES = load_iris(return_X_y=True)
 assert enable_halving_search_cv is not None
-assert enable_iterative_imputer is not None
 
 
 @pytest.fixture(autouse=True)

@@ -41,7 +41,13 @@ def test_a_file_is_kept_as_it_is_now_and_left_alone(store: Path, tmp_path: Path)
     body = artifact(run)
     file.write_bytes(b"second")
     assert content(store, body["digest"]) == b"first" * 1000
-    assert (body["name"], body["type"], body["size"], body["step"], body["path"]) == ("weights.bin", "file", 5000, 3, str(file))
+    assert (body["name"], body["type"], body["size"], body["step"], body["path"]) == (
+        "weights.bin",
+        "file",
+        5000,
+        3,
+        str(file),
+    )
     assert before.st_ino == file.stat().st_ino
 
 
@@ -134,11 +140,23 @@ def test_a_table_of_any_make_is_kept(store: Path, table: object) -> None:
 def test_rows_without_names_are_numbered(store: Path) -> None:
     run = autotrack.init(project="p")
     run.log_table("t", [[np.float32(0.5), float("nan")]])
-    assert json.loads(content(store, artifact(run)["digest"])) == {"columns": ["0", "1"], "data": [[0.5, {"$": "nan"}]]}
+    assert json.loads(content(store, artifact(run)["digest"])) == {
+        "columns": ["0", "1"],
+        "data": [[0.5, {"$": "nan"}]],
+    }
 
 
-@pytest.mark.parametrize(("call", "value", "text"), [("log_table", {"a": [1], "b": []}, "one length"), ("log_table", 3, "list of rows"), ("log_artifact", object(), "Give a path")])
-def test_what_is_none_of_these_is_refused_with_what_to_give(store: Path, call: str, value: object, text: str) -> None:
+@pytest.mark.parametrize(
+    ("call", "value", "text"),
+    [
+        ("log_table", {"a": [1], "b": []}, "one length"),
+        ("log_table", 3, "list of rows"),
+        ("log_artifact", object(), "Give a path"),
+    ],
+)
+def test_what_is_none_of_these_is_refused_with_what_to_give(
+    store: Path, call: str, value: object, text: str
+) -> None:
     run = autotrack.init(project="p")
     with pytest.warns(AutotrackWarning, match=text):
         run.log_table("t", value) if call == "log_table" else run.log_artifact(value)

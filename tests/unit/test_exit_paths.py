@@ -241,3 +241,32 @@ def test_a_kill_leaves_every_logged_value(store: Path, tmp_path: Path) -> None:
     kept = {event.step: event.body["i"] for event in events(store, "m") if "i" in event.body}
     assert all(kept[step] == step for step in range(acknowledged))
     assert os.listdir(store / "open")
+
+
+def test_a_rank_above_zero_writes_beside_under_its_prefix(store: Path, tmp_path: Path) -> None:
+    code = """
+import autotrack, os, subprocess, sys
+if "RANK" in os.environ:
+    autotrack.log({"loss": 2.0}, step=3)
+else:
+    run = autotrack.init(project="p")
+    run.log({"loss": 1.0}, step=3)
+    subprocess.run([sys.executable, __file__], env=dict(os.environ, RANK="1"), check=True)
+"""
+    found, _, errors = end(start(code, tmp_path))
+    assert (found, errors) == (0, "")
+    assert [event.body for event in events(store, "m")] == [{"loss": 1.0}]
+    assert [event.body for event in events(store, "m", role="worker")] == [{"rank.1/loss": 2.0}]
+
+
+def test_another_program_started_by_it_is_a_child_run(store: Path, tmp_path: Path) -> None:
+    code = """
+import autotrack, os, subprocess, sys
+run = autotrack.init(project="p", name="driver" if len(sys.argv) == 1 else "trial")
+if len(sys.argv) == 1:
+    subprocess.run([sys.executable, __file__, "trial"], check=True)
+"""
+    assert end(start(code, tmp_path))[0] == 0
+    driver, trial = sorted(events(store, "start"), key=lambda event: event.body["name"])
+    assert driver.body["parent"] is None
+    assert (store / "runs" / "p" / trial.body["parent"]).is_dir()

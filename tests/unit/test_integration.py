@@ -183,3 +183,30 @@ def test_the_folder_imported_under_another_name_is_refused(tmp_path: Path) -> No
     if (root / "integrations").is_dir():
         assert "import autotrack.integrations instead" in done.stderr
     assert done.returncode != 0
+
+
+@pytest.mark.parametrize(
+    ("version", "specifier", "inside"),
+    [
+        ("1.9.1", ">=1.5,<2", True),
+        ("1.4.2", ">=1.5,<2", False),
+        ("2.0rc1", ">=1.5,<2", False),
+        ("5.0.dev3+local", ">= 5", True),
+        ("2.3", "!=2.3", False),
+        ("2.3.0", "==2.3", True),
+        ("3", ">3", False),
+        ("3.0", "<=3,>2", True),
+    ],
+)
+def test_versions_are_compared_by_number_and_a_pre_release_counts_as_its_release(
+    toys: Path, version: str, specifier: str, inside: bool
+) -> None:
+    class Ranged(ToyIntegration):
+        supports: ClassVar[Mapping[str, str]] = {"toy-one": specifier}
+
+    installed(toys, "toy_one", version)
+    if inside:
+        Ranged().check()
+    else:
+        with pytest.raises(UnsupportedVersion):
+            Ranged().check()

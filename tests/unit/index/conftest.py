@@ -152,6 +152,14 @@ def bench(store: Path) -> Iterator[Bench]:
     bench.index.close()
 
 
+@pytest.fixture(scope="module")
+def module_bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """A store that the tests of a module only read."""
+    bench = Bench(tmp_path_factory.mktemp("store") / ".autotrack")
+    yield bench
+    bench.index.close()
+
+
 @pytest.fixture
 def describe() -> Callable[[Any], dict[str, Any]]:
     return described

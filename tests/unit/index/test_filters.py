@@ -9,8 +9,9 @@ import pytest
 from autotrack.errors import AutotrackError, FilterError
 
 
-@pytest.fixture
-def runs(bench: Any) -> Any:
+@pytest.fixture(scope="module")
+def runs(module_bench: Any) -> Any:
+    bench = module_bench
     configs: list[dict[str, Any]] = [
         {"lr": 0.1, "opt": {"name": "adam"}, "amp": True, "layers": [1, 2]},
         {"lr": 0.001, "opt": {"name": "sgd"}, "amp": False, "seed": None},

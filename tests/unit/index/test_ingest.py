@@ -4,6 +4,7 @@ import math
 import os
 import random
 import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -330,7 +331,7 @@ def random_store(bench: Any, seed: int, writers: list[Any]) -> None:
             hand.start(resumed=True)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_reading_bit_by_bit_and_building_anew_give_the_same_answers(bench: Any, seed: int) -> None:
     writers = [bench.journal(run).start(tags=["q"]) for run in ("aa22222222", "bb22222222", "cc22222222")]
     writers += [bench.journal(hand.run, pid=7, role="worker", wall=hand.base + 10**9) for hand in writers]
@@ -369,3 +370,27 @@ def test_a_long_series_crosses_chunks_and_bundles(bench: Any, describe: Any) -> 
     before = describe(run)
     bench.index.rebuild()
     assert describe(bench.index.get(run.id)) == before
+
+
+def test_the_golden_journal_is_a_run_and_its_child(bench: Any) -> None:
+    folder = bench.layout.run_dir("digits", "abcdefgh27")
+    folder.mkdir(parents=True)
+    golden = Path(__file__).parent.parent / "journal" / "golden"
+    for path in golden.glob("vm-4711-*.jsonl*"):
+        shutil.copy(path, folder)
+    run = bench.read("abcdefgh27")
+    assert (run.name, run.status, run.tags, run.group, run.exit_code) == (
+        "renamed",
+        "failed",
+        ["b", "c"],
+        "g",
+        1,
+    )
+    assert run.config == {"lr": 0.1, "opt": {"name": "sgd"}, "limit": math.inf, "$": 1}
+    np.testing.assert_array_equal(run.history()["loss"].values, [0.5, -math.inf, math.nan])
+    assert sorted(run.history()) == ["\\ud800", "big", "loss", "lr"]
+    assert run.history("system/cpu")["system/cpu"].values.tolist() == [12.5]
+    assert (run.damaged, run.gaps[0]["dropped"], run.warnings[0]["slug"]) == (1, 10, "metric-value")
+    assert run.error is not None
+    assert run.error["type"] == "ValueError"
+    assert [child.summary["score"] for child in run.children] == [0.75]

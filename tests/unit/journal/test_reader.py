@@ -221,14 +221,14 @@ def test_files_that_are_no_journals_are_named(tmp_path: Path, data: bytes, messa
 
 
 def test_a_sealed_file_that_is_damaged_gives_what_comes_before(tmp_path: Path) -> None:
-    data = b"".join(lines_of(200_000))
+    data = b"".join(lines_of(20_000))
     path = tmp_path / "h-1-2-0.0.jsonl.zst"
     whole = zstandard.compress(data)
     path.write_bytes(whole[: len(whole) // 2])
     batches = list(read(segment(path)))
     good = {one[0] for one in points(batches)}
     assert good
-    assert good <= set(range(200_000))
+    assert good <= set(range(20_000))
     path.write_bytes(b"\x00" * 100)
     assert "cannot be decompressed" in str(list(read(segment(path)))[-1].problem)
 

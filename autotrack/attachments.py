@@ -1,0 +1,66 @@
+"""Files, figures, pictures, tables and inputs of a running run."""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from autotrack import background
+from autotrack.errors import AutotrackError
+from autotrack.guard import guarded, warn
+from autotrack.layout import Layout
+from autotrack.objects import ObjectStore
+from autotrack.steps import step_number
+
+
+class Attachments(ABC):
+    """The half of a `Run` that keeps more than numbers; what cannot be kept is warned of and left out."""
+
+    layout: Layout
+
+    @property
+    @abstractmethod
+    def ended(self) -> bool:
+        """Whether the run takes no more events."""
+
+    @abstractmethod
+    def event(self, kind: str, body: dict[str, Any]) -> None:
+        """Write any other event of the journal's format; never raises."""
+
+    def log_artifact(self, path_or_figure: Any, name: str | None = None, step: int | None = None) -> None:
+        """Keep a file, a folder, or a figure of Matplotlib or Plotly: copied now, by content, the user's file untouched."""
+        self._keep("log_artifact", step, lambda kind, objects: kind.anything(objects, path_or_figure, name))
+
+    def log_image(self, name: str, image: Any, step: int | None = None) -> None:
+        """Keep a picture: a path, a PIL image, an array (height, width[, 3 or 4]), floats 0…1 or 0…255 integers."""
+        self._keep("log_image", step, lambda kind, objects: kind.image(objects, name, image))
+
+    def log_table(self, name: str, table: Any, step: int | None = None) -> None:
+        """Keep a table: a DataFrame, a mapping of columns, or a list of rows."""
+        self._keep("log_table", step, lambda kind, objects: kind.table(objects, name, table))
+
+    def log_input(self, path: str | os.PathLike[str], role: str = "data") -> None:
+        """Note that the run read a file or a folder: its path, size and (files) sha256, computed on the helper thread."""
+        background.submit(self._note_input, Path(path).absolute(), str(role))
+
+    def _keep(self, what: str, step: int | None, make: Callable[[Any, ObjectStore], dict[str, Any]]) -> None:
+        if self.ended:
+            return
+        from autotrack import artifacts
+
+        with guarded(what):
+            try:
+                body = make(artifacts, ObjectStore(self.layout.objects))
+            except (AutotrackError, OSError) as error:
+                warn("artifact", f"{what}: {error}", key=str(error)[:99])
+                return
+            self.event("artifact", body | {"step": None if step is None else step_number(step)})
+
+    def _note_input(self, path: Path, role: str) -> None:
+        from autotrack.artifacts import input_facts
+
+        try:
+            self.event("input", input_facts(path, role))
+        except OSError as error:
+            warn("input", f"log_input: {path} could not be read ({error.strerror}).", key=str(path))

@@ -1,0 +1,56 @@
+"""Arguments and options that several commands share."""
+
+from typing import Annotated
+
+import typer
+
+from autotrack.cli.context import complete_projects, complete_runs
+
+Project = Annotated[
+    str | None, typer.Option("--project", "-p", help="Only this project.", autocompletion=complete_projects)
+]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        "--where",
+        "-w",
+        metavar="FILTER",
+        help="Only runs for which this is true: 'config.lr < 0.01 and metrics[\"loss\"].min < 0.3'.",
+    ),
+]
+Everything = Annotated[bool, typer.Option("--all", "-a", help="Archived runs and child runs too.")]
+Sort = Annotated[
+    str | None,
+    typer.Option(
+        "--sort",
+        "-s",
+        metavar="BY",
+        help="Sort by this, smallest first; -BY is largest first (default: -created).",
+    ),
+]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        "--columns",
+        "-c",
+        metavar="A,B,…",
+        help="The columns: fields, config.KEY, metric keys, KEY.min and the like.",
+    ),
+]
+HistoryRuns = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RUN]...",
+        help="Export the history of these runs; without any, the runs themselves.",
+        autocompletion=complete_runs,
+    ),
+]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        "-f",
+        metavar="FORMAT",
+        help="csv, json or parquet (default: by the file's name, else csv).",
+    ),
+]
