@@ -5,6 +5,7 @@ import sys
 from typing import Any, ClassVar, NamedTuple
 
 from autotrack.capture.base import Capture, Skip
+from autotrack.sampler.gpu import index_of, visible_words
 
 SECONDS = 20.0
 _DRIVER_FILES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg")
@@ -17,7 +18,7 @@ _ASK_GPUTIL = (
 class Device(NamedTuple):
     """One GPU; `parts` are the UUIDs of its MIG instances."""
 
-    index: int
+    number: int
     uuid: str
     name: str
     memory_bytes: int | None
@@ -30,16 +31,16 @@ class Gpu(Capture):
     name: ClassVar[str] = "gpu"
 
     def collect(self) -> dict[str, Any]:
-        """source, driver, cuda (the newest version that the driver serves), visible (indices in the order that CUDA numbers
-        them), gpus (index: name, memory_bytes, uuid, mig).
+        """source, driver, cuda (the newest version that the driver serves), visible (numbers in the order that CUDA gives
+        them), gpus (number: name, memory_bytes, uuid, mig).
         """
         if not _may_have_driver():
             raise Skip("no NVIDIA driver")
         devices, facts = self._through_nvml()
         if not devices:
             raise Skip("the NVIDIA driver knows no GPU")
-        facts["visible"] = visible(devices, os.environ.get("CUDA_VISIBLE_DEVICES"))
-        facts["gpus"] = {str(device.index): _described(device) for device in devices}
+        facts["visible"] = visible(devices, visible_words())
+        facts["gpus"] = {str(device.number): _described(device) for device in devices}
         return facts
 
     def _through_nvml(self) -> tuple[list[Device], dict[str, Any]]:
@@ -70,35 +71,24 @@ class Gpu(Capture):
         return devices, {"source": "nvidia-smi", "driver": rows[0][4] if rows else None}
 
 
-def visible(devices: list[Device], chosen: str | None) -> list[int]:
-    """The indices of the GPUs that CUDA_VISIBLE_DEVICES (None: not set) leaves, in its order.
+def visible(devices: list[Device], words: list[str] | None) -> list[int]:
+    """The numbers of the GPUs that the entries of CUDA_VISIBLE_DEVICES (None: not set) leave, in their order.
 
-    It may hold numbers, beginnings of UUIDs (`GPU-8932…`), and MIG instances (`MIG-…`, `MIG-GPU-…/1/0`); CUDA stops at the
-    first that it does not know. Numbers are taken as NVML's, which are CUDA's with CUDA_DEVICE_ORDER=PCI_BUS_ID or GPUs alike.
+    An entry is a number, the beginning of a UUID (`GPU-8932…`), or a MIG instance (`MIG-…`, `MIG-GPU-…/1/0`); CUDA stops at
+    the first that it does not know. Numbers are NVML's, which are CUDA's with CUDA_DEVICE_ORDER=PCI_BUS_ID or GPUs alike.
     """
-    if chosen is None:
-        return [device.index for device in devices]
+    if words is None:
+        return [device.number for device in devices]
+    uuids = {device.number: device.uuid for device in devices}
+    parts = {part: device.number for device in devices for part in device.parts}
     found: list[int] = []
-    for word in (part.strip() for part in chosen.split(",")):
-        device = _named(devices, word)
-        if device is None:
+    for word in words:
+        number = parts[word] if word in parts else index_of(word, uuids)
+        if number is None:
             break
-        if device.index not in found:
-            found.append(device.index)
+        if number not in found:
+            found.append(number)
     return found
-
-
-def _named(devices: list[Device], word: str) -> Device | None:
-    if word.isascii() and word.isdigit():
-        return next((device for device in devices if device.index == int(word)), None)
-    if word.startswith("MIG-GPU-"):
-        return next((device for device in devices if device.uuid == word[4:].split("/")[0]), None)
-    if word.startswith("MIG-"):
-        return next((d for d in devices if any(part.startswith(word) for part in d.parts)), None)
-    if word.startswith("GPU-"):
-        matches = [device for device in devices if device.uuid.startswith(word)]
-        return matches[0] if len(matches) == 1 else None
-    return None
 
 
 def which(program: str) -> str | None:
@@ -163,7 +153,7 @@ def _word(value: Any) -> str | None:
 
 
 def _described(device: Device) -> dict[str, Any]:
-    facts = {"name": device.name, "memory_bytes": device.memory_bytes, "uuid": device.uuid}
+    facts: dict[str, Any] = {"name": device.name, "memory_bytes": device.memory_bytes, "uuid": device.uuid}
     if device.parts:
         facts["mig"] = list(device.parts)
     return {name: value for name, value in facts.items() if value is not None}
@@ -197,7 +187,7 @@ def _ask_gputil(why: str) -> list[list[Any]]:
     return rows
 
 
-def _smi_device(index: int, uuid: str, name: str, mebibytes: float, driver: str) -> Device:
+def _smi_device(number: int, uuid: str, name: str, mebibytes: float, driver: str) -> Device:
     """A row of GPUtil; memory is NaN where nvidia-smi says [N/A]."""
     memory = int(mebibytes) * 1024 * 1024 if mebibytes == mebibytes else None
-    return Device(index, uuid, name, memory)
+    return Device(number, uuid, name, memory)

@@ -69,12 +69,12 @@ class _Page:
         """Print every section that has something to say."""
         self._head()
         self._error()
-        self._environment()
         self._config()
         self._metrics()
         self._artifacts()
         self._inputs()
         self._children()
+        self._environment()
         self._capture()
         self._own_time()
         self._trouble()
@@ -124,7 +124,7 @@ class _Page:
             flat = flatten(facts) if isinstance(facts, dict) else {"": facts}
             flat = {key: value for key, value in flat.items() if value not in (None, "", [], {})}
             if not self.everything:
-                flat = {key: _short(value) for key, value in flat.items() if key != "argv"}
+                flat = {key: _short(key, value) for key, value in flat.items() if key != "argv"}
             if flat:
                 self.screen.heading(str(what).replace("_", " ").capitalize())
                 self._pairs(flat, FACTS)
@@ -290,6 +290,10 @@ class _Page:
             self.screen.line((f"  {self.screen.mark} {number} more; --all shows them", "dim"))
 
 
-def _short(value: Any) -> Any:
-    """A long list as its length."""
-    return f"{len(value)} entries (--all)" if isinstance(value, list) and len(value) > 8 else value
+def _short(key: str, value: Any) -> Any:
+    """A long list as its length, an amount of memory or disk in a unit."""
+    if isinstance(value, list) and len(value) > 8:
+        return f"{len(value)} entries (--all)"
+    if isinstance(value, int) and value >= 2**20 and ("memory" in key or "disk" in key):
+        return size_text(value)
+    return value

@@ -43,7 +43,7 @@ def moments(seconds: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
     """Unix seconds as datetime64 of microseconds; NaN becomes NaT."""
     missing = np.isnan(seconds)
     whole = np.rint(np.where(missing, 0.0, seconds) * 1e6).astype("datetime64[us]")
-    whole[missing] = np.datetime64("NaT")
+    whole[missing] = np.datetime64("NaT", "us")
     return whole
 
 

@@ -136,10 +136,18 @@ def test_no_script_is_wrong_usage(work: Any) -> None:
 
 
 def test_a_module_beside_the_script_still_hides_pythons_own(work: Any) -> None:
-    for name in ("queue", "orjson", "json", "threading_helper", "struct"):
+    for name in ("queue", "json", "struct"):
         work.write(f"{name}.py", f"mine = {name!r}")
-    work.write("train.py", "import queue, json, orjson\nprint(queue.mine, json.mine, orjson.mine)")
+    work.write("train.py", "import queue, json, struct\nprint(queue.mine, json.mine, hasattr(struct, 'mine'))")
     same(work.plain("train.py"), work.launch("train.py"))
+    assert work.only_run().status == "finished"
+
+
+def test_a_module_beside_the_script_still_hides_a_library_that_we_use(work: Any) -> None:
+    work.write("orjson.py", "mine = 1")
+    work.write("train.py", "import orjson\nprint(orjson.mine)")
+    done = work.launch("train.py")
+    assert (done.stdout, done.returncode) == ("1\n", 0)
     assert work.only_run().status == "finished"
 
 
