@@ -75,6 +75,7 @@ def _begin(framework: str, name: str | None, config: Mapping[str, Any] | None, o
         run, owned = open_root(wanted, "training", framework), True
     elif outer.trainings == 0 and outer.opened_by in ("init", "launcher"):
         run, owned = outer, False
+        run.event("edit", {"framework": framework})
         run.add_tags(*options.tags)
     else:
         run, owned = (

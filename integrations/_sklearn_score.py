@@ -29,6 +29,9 @@ class quiet:
     warning of the user's appear once more.
     """
 
+    pattern = ""
+    """scikit-learn makes the filters anew in its threads, from their patterns: there all warnings of the score are dropped."""
+
     def __init__(self) -> None:
         self._thread = get_ident()
         self._entry: Any = ("ignore", None, Warning, self, 0)

@@ -5,7 +5,6 @@ import sys
 from typing import Any, ClassVar, NamedTuple
 
 from autotrack.capture.base import Capture, Skip
-from autotrack.sampler.gpu import index_of, visible_words
 
 SECONDS = 20.0
 _DRIVER_FILES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg")
@@ -21,7 +20,7 @@ class Device(NamedTuple):
     number: int
     uuid: str
     name: str
-    memory_bytes: int | None
+    memory: int | None
     parts: tuple[str, ...] = ()
 
 
@@ -32,14 +31,14 @@ class Gpu(Capture):
 
     def collect(self) -> dict[str, Any]:
         """source, driver, cuda (the newest version that the driver serves), visible (numbers in the order that CUDA gives
-        them), gpus (number: name, memory_bytes, uuid, mig).
+        them), gpus (number: name, memory, uuid, mig).
         """
         if not _may_have_driver():
             raise Skip("no NVIDIA driver")
         devices, facts = self._through_nvml()
         if not devices:
             raise Skip("the NVIDIA driver knows no GPU")
-        facts["visible"] = visible(devices, visible_words())
+        facts["visible"] = visible(devices)
         facts["gpus"] = {str(device.number): _described(device) for device in devices}
         return facts
 
@@ -71,12 +70,15 @@ class Gpu(Capture):
         return devices, {"source": "nvidia-smi", "driver": rows[0][4] if rows else None}
 
 
-def visible(devices: list[Device], words: list[str] | None) -> list[int]:
-    """The numbers of the GPUs that the entries of CUDA_VISIBLE_DEVICES (None: not set) leave, in their order.
+def visible(devices: list[Device]) -> list[int]:
+    """The numbers of the GPUs that CUDA_VISIBLE_DEVICES leaves to this process, in its order; all where it is not set.
 
     An entry is a number, the beginning of a UUID (`GPU-8932…`), or a MIG instance (`MIG-…`, `MIG-GPU-…/1/0`); CUDA stops at
     the first that it does not know. Numbers are NVML's, which are CUDA's with CUDA_DEVICE_ORDER=PCI_BUS_ID or GPUs alike.
     """
+    from autotrack.sampler.gpu import index_of, visible_words
+
+    words = visible_words()
     if words is None:
         return [device.number for device in devices]
     uuids = {device.number: device.uuid for device in devices}
@@ -153,7 +155,7 @@ def _word(value: Any) -> str | None:
 
 
 def _described(device: Device) -> dict[str, Any]:
-    facts: dict[str, Any] = {"name": device.name, "memory_bytes": device.memory_bytes, "uuid": device.uuid}
+    facts: dict[str, Any] = {"name": device.name, "memory": device.memory, "uuid": device.uuid}
     if device.parts:
         facts["mig"] = list(device.parts)
     return {name: value for name, value in facts.items() if value is not None}

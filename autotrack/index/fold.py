@@ -130,7 +130,8 @@ def _edit(row: dict[str, Any], tags: dict[str, None], body: Mapping[str, Any]) -
     for name in ("name", "notes"):
         if isinstance(body.get(name), str):
             row[name] = body[name]
-    row["project"] = _text(body.get("project")) or row["project"]
+    for name in ("project", "framework"):
+        row[name] = _text(body.get(name)) or row[name]
     if "group" in body:
         row["group"] = _text(body["group"])
     if isinstance(body.get("archived"), bool):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_iris
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.experimental import enable_halving_search_cv
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.model_selection import (
@@ -241,3 +242,10 @@ def test_a_fit_after_parts_ends_the_run_of_the_parts() -> None:
     with pytest.raises(ValueError, match="classes"):
         SGDClassifier().partial_fit(IRIS, SPECIES)
     assert runs()[-1].status == "failed"
+
+
+def test_a_model_that_scores_in_joblib_threads_gets_its_score() -> None:
+    forest = RandomForestClassifier(n_estimators=5, n_jobs=2, random_state=0).fit(IRIS, SPECIES)
+    run = only()
+    assert skipped(run) is None
+    assert run.summary["auto/train_score"] == forest.score(IRIS, SPECIES)

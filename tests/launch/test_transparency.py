@@ -138,7 +138,9 @@ def test_no_script_is_wrong_usage(work: Any) -> None:
 def test_a_module_beside_the_script_still_hides_pythons_own(work: Any) -> None:
     for name in ("queue", "json", "struct"):
         work.write(f"{name}.py", f"mine = {name!r}")
-    work.write("train.py", "import queue, json, struct\nprint(queue.mine, json.mine, hasattr(struct, 'mine'))")
+    work.write(
+        "train.py", "import queue, json, struct\nprint(queue.mine, json.mine, hasattr(struct, 'mine'))"
+    )
     same(work.plain("train.py"), work.launch("train.py"))
     assert work.only_run().status == "finished"
 

@@ -1,0 +1,122 @@
+"""Which run a training belongs to, without any framework."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+import autotrack
+from autotrack.options import Options
+from autotrack.training import Training, begin_training, in_training
+
+
+def begin(name: str = "fit", nested: str = "child", framework: str = "frame") -> Training | None:
+    assert nested in ("child", "ignore")
+    if nested == "child":
+        return begin_training(framework, name=name, config={"depth": 3}, options=Options(), nested="child")
+    return begin_training(framework, name=name, config={"depth": 3}, options=Options(), nested="ignore")
+
+
+def test_a_training_alone_is_a_run_of_its_own(store: Path) -> None:
+    training = begin()
+    assert training is not None
+    assert in_training()
+    training.run.log({"loss": 0.5})
+    training.finish()
+    (run,) = autotrack.runs()
+    assert (run.name, run.framework, run.status, run.opened_by) == ("fit", "frame", "finished", "training")
+    assert run.config == {"depth": 3}
+    assert not in_training()
+    assert autotrack.active_run() is None
+
+
+def test_the_first_training_in_an_open_run_is_that_run_and_the_next_ones_are_children(store: Path) -> None:
+    run = autotrack.init(project="p", name="mine", config={"lr": 0.1})
+    for place in range(3):
+        training = begin(f"fit {place}")
+        assert training is not None
+        training.run.log({"loss": float(place)}, step=0)
+        training.finish()
+    assert autotrack.active_run() is run
+    run.finish()
+    record = autotrack.get_run(run.id)
+    assert (record.name, record.framework, record.status) == ("mine", "frame", "finished")
+    assert record.config == {"lr": 0.1, "depth": 3}
+    assert record.summary == {"loss": 0.0}
+    assert [child.name for child in record.children] == ["fit 1", "fit 2"]
+    assert [child.summary["loss"] for child in record.children] == [1.0, 2.0]
+
+
+def test_a_nested_training_is_a_child_or_nothing(store: Path) -> None:
+    outer = begin("outer")
+    assert outer is not None
+    assert begin("inner", nested="ignore") is None
+    inner = begin("inner")
+    assert inner is not None
+    assert inner.run.parent == outer.run.id
+    inner.finish()
+    assert autotrack.active_run() is outer.run
+    outer.finish()
+
+
+def test_trainings_in_threads_of_the_user_are_runs_of_their_own(store: Path) -> None:
+    barrier = threading.Barrier(3)
+
+    def work() -> None:
+        training = begin()
+        barrier.wait()
+        assert training is not None
+        training.finish()
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [run.parent for run in autotrack.runs()] == [None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ValueError("no"), "failed"),
+        (KeyboardInterrupt(), "interrupted"),
+        (SystemExit(0), "finished"),
+        (SystemExit(4), "failed"),
+    ],
+)
+def test_the_exception_that_ended_a_training_decides_its_status(
+    store: Path, error: BaseException, status: str
+) -> None:
+    training = begin()
+    assert training is not None
+    training.finish(error)
+    training.finish()
+    assert [run.status for run in autotrack.runs()] == [status]
+
+
+def test_a_failed_training_leaves_the_users_run_open(store: Path) -> None:
+    run = autotrack.init(project="p")
+    training = begin()
+    assert training is not None
+    training.finish(ValueError("no"))
+    run.log({"after": 1.0})
+    run.finish()
+    assert autotrack.get_run(run.id).status == "finished"
+    assert autotrack.get_run(run.id).summary["after"] == 1.0
+
+
+def test_nothing_is_recorded_inside_disabled_and_blocks_nest(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with autotrack.disabled():
+        with autotrack.disabled():
+            assert begin() is None
+        assert begin() is None
+    monkeypatch.setenv("AUTOTRACK_MODE", "disabled")
+    assert begin() is None
+    monkeypatch.delenv("AUTOTRACK_MODE")
+    training = begin()
+    assert training is not None
+    training.finish()
+    assert len(autotrack.runs()) == 1
