@@ -80,6 +80,15 @@ class Helper:
         with guarded("planning work on the helper thread"):
             heapq.heappush(self._due, (time.monotonic() + task.seconds(), next(self._order), task))
 
+    def idle(self, seconds: float) -> None:
+        """Wait, and do what becomes due meanwhile."""
+        until = time.monotonic() + seconds
+        while (now := time.monotonic()) < until:
+            if self._due and self._due[0][0] <= now:
+                self._run_due()
+            else:
+                time.sleep(min(until, self._due[0][0] if self._due else until) - now)
+
 
 _state = {"helper": Helper()}
 
@@ -111,6 +120,15 @@ def drain(timeout: float) -> bool:
     done = threading.Event()
     helper.jobs.put(done.set)
     return done.wait(timeout)
+
+
+def idle(seconds: float) -> None:
+    """Wait in a job for something outside, without keeping journals from being written and synced meanwhile."""
+    helper = _state["helper"]
+    if helper.thread is threading.current_thread():
+        helper.idle(seconds)
+    else:
+        time.sleep(seconds)
 
 
 def _forget_after_fork() -> None:

@@ -233,15 +233,16 @@ def _usable(store: Path) -> Layout:
 
 def _surround(run: Run, project: str) -> None:
     """On the helper thread: say that the run is live, describe what surrounds it, and begin to sample the machine."""
-    from autotrack.capture.collect import collect
-    from autotrack.sampler import start
-
     with guarded("marking a run as open"):
         marks.mark_open(run.layout, run.id, project)
-    with guarded("capturing the environment"):
-        collect(run)
     with guarded("starting the sampler"):
+        from autotrack.sampler import start
+
         run.on_finish(start(run).stop)
+    with guarded("capturing the environment"):
+        from autotrack.capture.collect import collect
+
+        collect(run)
 
 
 def _find(layout: Layout, run_id: str) -> tuple[str, str] | None:

@@ -60,7 +60,9 @@ def timed(command: list[str], folder: Path) -> float:
 
 
 def memory(before: str, folder: Path) -> float:
-    done = subprocess.run([sys.executable, "-c", before + MEMORY], cwd=folder, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", before + MEMORY], cwd=folder, check=True, capture_output=True, text=True
+    )
     return float(done.stdout)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from autotrack import background
 from autotrack.capture import gitfiles
 from autotrack.capture.base import Capture, Skip
+from autotrack.capture.command import script_path
 from autotrack.redact import redact_text, userinfo_end
 
 if TYPE_CHECKING:
@@ -32,10 +35,12 @@ _SETTINGS = {
 
 
 class Git(Capture):
-    """Commit, branch and remote from the repository's files; whether tracked files were changed, from `git status`."""
+    """The repository of the script, else of the working folder: commit, branch and remote from its files;
+    whether tracked files were changed, from `git status`.
+    """
 
     name: ClassVar[str] = "git"
-    lasts: ClassVar[float] = 5.0
+    lasts: ClassVar[float] = 60.0
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,7 +62,7 @@ class Git(Capture):
             folder = os.getcwd()
         except OSError:
             raise Skip("the working folder is gone") from None
-        repository = gitfiles.find(folder)
+        repository = _of_script() or gitfiles.find(folder)
         if repository is None:
             if os.environ.get("GIT_DIR"):
                 raise Skip(f"GIT_DIR={redact_text(os.environ['GIT_DIR'])} is not a git repository")
@@ -92,7 +97,7 @@ class Status:
         """Wait until it is done or its time is used up."""
         pause = 0.001
         while not self.done():
-            time.sleep(pause)
+            background.idle(pause)
             pause = min(pause * 1.5, 0.05)
 
     def done(self) -> bool:
@@ -180,6 +185,16 @@ def clean_remote(address: str) -> str:
     if cut >= 0 and not (scheme.lower().endswith("ssh") and ":" not in rest[:cut]):
         rest = rest[cut + 1 :]
     return redact_text(scheme + mark + rest.partition("?")[0].partition("#")[0])
+
+
+def _of_script() -> gitfiles.Repository | None:
+    """The repository that the script lies in; none for what is installed, and where GIT_DIR names another."""
+    script = script_path()
+    if script is None or os.environ.get("GIT_DIR"):
+        return None
+    if script.startswith((sys.prefix + os.sep, sys.base_prefix + os.sep)):
+        return None
+    return gitfiles.find(os.path.dirname(script))
 
 
 def _refusal(message: bytes, code: int) -> str:

@@ -43,7 +43,7 @@ class Packages(Capture):
 
     def holds(self, facts: dict[str, Any]) -> bool:
         """As long as the list is in the store."""
-        return self._objects.has(str(facts.get("digest")))
+        return not facts or self._objects.has(facts["digest"])
 
     def collect(self) -> dict[str, Any]:
         """`count`, `digest` and `size` of the stored list, `fingerprint`, `editable` (names and where they lie), `cached`."""

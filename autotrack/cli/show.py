@@ -126,7 +126,7 @@ class _Page:
             if not self.everything:
                 flat = {key: _short(key, value) for key, value in flat.items() if key != "argv"}
             if flat:
-                self.screen.heading(str(what).replace("_", " ").capitalize())
+                self.screen.heading("GPU" if what == "gpu" else str(what).replace("_", " ").capitalize())
                 self._pairs(flat, FACTS)
 
     def _config(self) -> None:

@@ -328,7 +328,9 @@ class Journal:
             try:
                 self._reopen()
             except OSError as error:
-                self._suspend(f"{self.folder} was deleted and cannot be made again ({error.strerror or error})")
+                self._suspend(
+                    f"{self.folder} was deleted and cannot be made again ({error.strerror or error})"
+                )
                 return
         warn("vanished", f"{self.folder} was deleted; the run goes on in {self.path.name}.", key=self.path)
 

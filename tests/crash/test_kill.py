@@ -58,7 +58,11 @@ def compare(store: Path, acknowledged: int) -> list[str]:
             if event is not None and event.kind == "m" and event.step is not None:
                 kept[event.step] = event.body
     wrong += [f"lost step {step}" for step in range(acknowledged) if step not in kept]
-    wrong += [f"wrong value at {step}" for step, body in kept.items() if body != {"loss": step * 0.5, "again": step + 0.25}]
+    wrong += [
+        f"wrong value at {step}"
+        for step, body in kept.items()
+        if body != {"loss": step * 0.5, "again": step + 0.25}
+    ]
     if len(kept) > acknowledged + 1:
         wrong.append(f"{len(kept)} steps kept, {acknowledged} acknowledged")
     return wrong

@@ -254,8 +254,7 @@ def test_a_child_lies_in_its_parents_journal(store: Path) -> None:
 
 def test_a_failed_block_is_a_failed_run_with_its_exception(store: Path) -> None:
     with pytest.raises(ZeroDivisionError), autotrack.init(project="p") as run:
-        run.log({"a": 1})
-        _ = 1 / 0
+        run.log({"a": 1 / 0})
     (event,) = events(run, "finish")
     assert event.body["status"] == "failed"
     assert event.body["error"]["type"] == "ZeroDivisionError"

@@ -92,7 +92,6 @@ def test_a_notebook_has_no_script_and_says_why(folder: Path) -> None:
     facts = answer(
         folder, "-m", "ipykernel_launcher", env=os.environ | {"JPY_SESSION_NAME": "/home/a/fit.ipynb"}
     )
-    # `-m` is gone from the words that a kernel is known by: they hold its name.
     assert facts["note"] == "script: a notebook's cells are no script"
     assert facts["notebook"] == "/home/a/fit.ipynb"
 
@@ -142,17 +141,13 @@ def host(**variables: str) -> dict[str, Any]:
 
 def test_only_the_listed_variables_are_kept_and_their_secrets_are_not() -> None:
     facts = host(
-        **{
-            "CUDA_VISIBLE_DEVICES": "1",
-            "PYTHONHASHSEED": "7",
-            "TORCH_LOGS": "+dynamo",
-            "HF_HOME": "/data/hf",
-        },
-        **{
-            "HF_TOKEN": "hf_abcdefghijklmnop",
-            "MY_PRIVATE": "diary",
-            "SLURM_JWT": "eyJhbGciOiJIUzI1NiJ9.e30.x",
-        },
+        CUDA_VISIBLE_DEVICES="1",
+        PYTHONHASHSEED="7",
+        TORCH_LOGS="+dynamo",
+        HF_HOME="/data/hf",
+        HF_TOKEN="hf_abcdefghijklmnop",
+        MY_PRIVATE="diary",
+        SLURM_JWT="eyJhbGciOiJIUzI1NiJ9.e30.x",
     )
     assert {"CUDA_VISIBLE_DEVICES": "1", "TORCH_LOGS": "+dynamo", "HF_HOME": "/data/hf"}.items() <= facts[
         "variables"
@@ -166,23 +161,53 @@ def test_torchrun_and_slurm_give_the_place_among_the_ranks() -> None:
         TORCHELASTIC_RUN_ID="none", RANK="3", WORLD_SIZE="8", LOCAL_RANK="1", LOCAL_WORLD_SIZE="4"
     )
     assert torchrun["ranks"] == {
-        **{
-            "launcher": "torchrun",
-            "rank": 3,
-            "world_size": 8,
-            "local_rank": 1,
-            "local_world_size": 4,
-            "job": "none",
-        },
+        "launcher": "torchrun",
+        "rank": 3,
+        "world_size": 8,
+        "local_rank": 1,
+        "local_world_size": 4,
+        "job": "none",
     }
     slurm = host(SLURM_JOB_ID="77", SLURM_PROCID="2", SLURM_NTASKS="16", SLURM_LOCALID="0", SLURM_NNODES="2")
     assert slurm["ranks"] == {
-        **{"launcher": "slurm", "rank": 2, "world_size": 16, "local_rank": 0, "nodes": 2, "job": 77},
+        "launcher": "slurm",
+        "rank": 2,
+        "world_size": 16,
+        "local_rank": 0,
+        "nodes": 2,
+        "job": 77,
     }
 
 
 def test_the_host_is_named() -> None:
     facts = Host().collect()
     assert (facts["name"], facts["pid"]) == (os.uname().nodename, os.getpid())
-    assert facts["platform"] == " ".join((os.uname().sysname, os.uname().release, os.uname().machine))
+    assert facts["platform"] == f"{os.uname().sysname} {os.uname().release} {os.uname().machine}"
     assert facts["user"]
+
+
+def test_the_scripts_own_repository_is_described_from_wherever_it_is_started(
+    folder: Path, tmp_path: Path
+) -> None:
+    (folder / "state.py").write_text(
+        "from autotrack.capture.git import Git\nprint(Git().collect()['root'])\n"
+    )
+    for words in (
+        ["init", "-q"],
+        ["add", "."],
+        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x"],
+    ):
+        subprocess.run(["git", *words], cwd=folder, check=True)
+    done = subprocess.run(
+        [sys.executable, "../a folder/state.py"],
+        cwd=_made(tmp_path / "else"),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == str(folder)
+
+
+def _made(place: Path) -> Path:
+    place.mkdir()
+    return place

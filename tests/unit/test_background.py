@@ -1,0 +1,67 @@
+"""The helper thread: order, errors, tasks that return, and waiting that holds nothing up."""
+
+import os
+import threading
+import time
+
+import pytest
+
+from autotrack import background, guard
+
+
+def test_jobs_run_in_order_off_the_calling_thread() -> None:
+    seen: list[tuple[int, str]] = []
+    for place in range(5):
+        background.submit(lambda place=place: seen.append((place, threading.current_thread().name)))
+    assert background.drain(5)
+    assert seen == [(place, "autotrack") for place in range(5)]
+
+
+def test_a_job_that_fails_ends_neither_the_thread_nor_the_next_jobs() -> None:
+    guard.STRICT["on"] = False
+    seen: list[int] = []
+    background.submit(lambda: 1 / 0)
+    background.submit(lambda: seen.append(1))
+    assert background.drain(5)
+    assert seen == [1]
+
+
+def test_a_task_comes_again_until_it_is_cancelled() -> None:
+    seen: list[float] = []
+    task = background.every(0.01, lambda: seen.append(time.monotonic()))
+    time.sleep(0.3)
+    task.cancel()
+    assert background.drain(5)
+    count = len(seen)
+    assert count >= 5
+    time.sleep(0.05)
+    assert len(seen) == count
+
+
+def test_tasks_go_on_while_a_job_waits_for_something_outside() -> None:
+    seen: list[float] = []
+    task = background.every(0.01, lambda: seen.append(time.monotonic()))
+    background.submit(background.idle, 0.3)
+    assert background.drain(5)
+    task.cancel()
+    assert len(seen) >= 5
+
+
+def test_a_forked_child_has_a_thread_of_its_own() -> None:
+    background.submit(time.sleep, 0)
+    assert background.drain(5)
+    pid = os.fork()
+    if pid == 0:
+        done = threading.Event()
+        background.submit(done.set)
+        os._exit(0 if done.wait(5) else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_drain_from_the_helper_thread_itself_does_not_hang(inside: bool) -> None:
+    answers: list[bool] = []
+    if inside:
+        background.submit(lambda: answers.append(background.drain(5)))
+    assert background.drain(5)
+    assert len(answers) == inside
