@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -91,8 +92,13 @@ def test_a_hundred_kills_lose_no_point(store: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.proof
-def test_a_thousand_kills_lose_no_point(store: Path, tmp_path: Path) -> None:
+def test_a_thousand_kills_lose_no_point(
+    store: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     seed = int(os.environ.get("AUTOTRACK_TEST_SEED") or time.time_ns() % 2**32)
     total, wrong = kill_many(1000, tmp_path, seed)
+    record_property("kills", 1000)
+    record_property("acknowledged_steps", total)
+    record_property("lost_or_wrong", len(wrong))
     assert wrong == []
     assert total > 1000

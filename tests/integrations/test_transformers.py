@@ -151,7 +151,7 @@ def test_adds_the_micro_batches_of_a_model_that_counts_the_items_of_the_step(sto
     ((step, loss),) = points(only_run(), "auto/loss")
     assert step == 1
     assert loss == pytest.approx(sum(made.losses))
-    assert loss == pytest.approx(logged(made, "loss")[0][1])
+    assert loss == pytest.approx(logged(made, "loss")[0][1], abs=1e-4)  # transformers 4 rounds it to 4 digits
     assert 3 < loss < 5  # near log(60): the mean over all tokens, not a third of it
 
 
