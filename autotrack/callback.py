@@ -208,6 +208,8 @@ class AutoTrack:
             adapter = self._adapters.get(framework)
             if adapter is None:
                 adapter = self._adapters[framework] = adapters()[framework](self)
+            if adapter.watch.refused:
+                return
             method = getattr(adapter, hook, None)
             if method is not None:
                 method(*args, **kwargs)

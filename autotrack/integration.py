@@ -42,6 +42,13 @@ class Integration(ABC):
         self.patcher.restore()
         self._options: Options | None = None
         self._handles: list[Handle] = []
+        self._served: set[str] = set()
+        self._refused: set[str] = set()
+
+    @property
+    def refused(self) -> bool:
+        """Whether what was imported of the framework lies outside `supports`, so that nothing of it is recorded."""
+        return bool(self._refused) and not self._served
 
     @property
     def installed(self) -> bool:
@@ -64,6 +71,7 @@ class Integration(ABC):
         if self.installed:
             return
         patcher = self.patcher = Patcher()
+        self._served, self._refused = set(), set()
         for target in self.targets:
             self._handles.append(when_imported(target, lambda module: self._arm(patcher, module)))
 
@@ -103,8 +111,11 @@ class Integration(ABC):
             return
         problem = self._problem(module.__name__)
         if problem is None:
+            self._served.add(module.__name__)
             self._install(module)
-        elif not self.options.silent:
+            return
+        self._refused.add(module.__name__)
+        if not self.options.silent:
             warn("unsupported-version", f"{problem} Nothing of {self.name} is recorded.", key=problem)
 
     def _problem(self, target: str) -> str | None:

@@ -57,7 +57,7 @@ def init(
     if mode == "disabled" or not session.recording():
         run = _disabled_run(wanted)
     else:
-        run = _adopt(wanted) or attach() or open_root(wanted, "init")
+        run = _inherited() or _adopt(wanted) or attach() or open_root(wanted, "init")
         watch_exit(run)
     if config is not None:
         run.update_config(config, source="init")
@@ -149,6 +149,12 @@ def launch(
     return run
 
 
+def _inherited() -> Run | None:
+    """In a forked child of a process with an open run: that run; a worker never opens one of its own."""
+    run: Run | None = session.active_run()
+    return run if run is not None and run.foreign else None
+
+
 def _adopt(wanted: Wanted) -> Run | None:
     """The launcher's run for the first `init` of its script; a child of it for the later ones."""
     run = session.launched()
@@ -179,6 +185,7 @@ def attach() -> Run | None:
     journal = _journal(layout, owner.project, owner.run, "worker")
     facts = Start(owner.run, owner.project, None, None, (), "", "worker")
     run = (RankRun if rank() > 0 else Run)(journal, layout, facts, id=owner.run)
+    run.foreign = True
     session.register(run)
     return run
 

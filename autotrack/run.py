@@ -65,7 +65,8 @@ class Run(Attachments, ReadBack):
         self._parent_run = parent_run
         self._last_step = -1
         self._step_lock = threading.RLock()
-        self._foreign = False
+        self.foreign = False
+        """Whether another process opened the run and will finish it; this one only writes beside."""
         self._before: Run | None = None
         self._on_finish: list[Any] = []
         self.adopted = False
@@ -175,7 +176,7 @@ class Run(Attachments, ReadBack):
         journal = self._journal
         if journal is None or journal.closed:
             return
-        if self._foreign:
+        if self.foreign:
             session.serve()
         with guarded(f"recording a {kind!r} event"):
             if self._child is None:
@@ -261,14 +262,14 @@ class Run(Attachments, ReadBack):
 
     def forked(self) -> None:
         """In a forked child: this process's events of the run go to a journal of its own, opened at the first one."""
-        self._foreign = True
+        self.foreign = True
         self._step_lock = threading.RLock()
         if self._journal is not None and self.is_root:
             self._journal.forked()
 
     def end_with_process(self, status: str, error: BaseException | None, exit_code: int | None) -> None:
         """The process ends: so does the run, if this is its process."""
-        if not self._foreign:
+        if not self.foreign:
             self._finish(status, error, exit_code, wait=True, at_exit=True)
 
     def _config_changed(self, values: dict[str, Any]) -> None:
@@ -284,7 +285,7 @@ class Run(Attachments, ReadBack):
         at_exit: bool = False,
     ) -> None:
         session.unregister(self)
-        if self._journal is None or self._ended or self._foreign:
+        if self._journal is None or self._ended or self.foreign:
             return
         self._ended = True
         started = monotonic_ns()
@@ -320,7 +321,7 @@ class Run(Attachments, ReadBack):
         journal = self._journal
         if journal is None:
             return
-        if self._foreign:
+        if self.foreign:
             session.serve()
         with guarded("recording metrics"):
             if journal.closed:

@@ -270,3 +270,24 @@ if len(sys.argv) == 1:
     driver, trial = sorted(events(store, "start"), key=lambda event: event.body["name"])
     assert driver.body["parent"] is None
     assert (store / "runs" / "p" / trial.body["parent"]).is_dir()
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_init_in_a_worker_of_an_open_run_attaches_to_it(store: Path, tmp_path: Path, method: str) -> None:
+    code = f"""
+import autotrack, multiprocessing
+def work(place):
+    with autotrack.init(project="other", name="worker") as run:
+        run.log({{"worker": float(place)}}, step=place)
+if __name__ == "__main__":
+    run = autotrack.init(project="p", name="mine")
+    child = multiprocessing.get_context("{method}").Process(target=work, args=(1,))
+    child.start()
+    child.join()
+"""
+    found, _, errors = end(start(code, tmp_path))
+    assert (found, errors) == (0, "")
+    assert [event.body["worker"] for event in events(store, "m", role="worker")] == [1.0]
+    assert events(store, "edit", role="worker") == events(store, "finish", role="worker") == []
+    assert len(events(store, "finish")) == 1
+    assert [path.name for path in (store / "runs").iterdir()] == ["p"]
