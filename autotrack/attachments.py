@@ -12,6 +12,7 @@ from autotrack.guard import guarded, warn
 from autotrack.layout import Layout
 from autotrack.objects import ObjectStore
 from autotrack.steps import step_number
+from autotrack.values import show
 
 
 class Attachments(ABC):
@@ -42,7 +43,17 @@ class Attachments(ABC):
 
     def log_input(self, path: str | os.PathLike[str], role: str = "data") -> None:
         """Note that the run read a file or a folder: its path, size and (files) sha256, computed on the helper thread."""
-        background.submit(self._note_input, Path(path).absolute(), str(role))
+        with guarded("log_input"):
+            try:
+                place = Path(path).absolute()
+            except TypeError:
+                warn(
+                    "input",
+                    f"log_input takes a path, and was given {show(path)}; it was left out.",
+                    key=show(path),
+                )
+                return
+            background.submit(self._note_input, place, str(role))
 
     def _keep(self, what: str, step: int | None, make: Callable[[Any, ObjectStore], dict[str, Any]]) -> None:
         if self.ended:
@@ -53,7 +64,11 @@ class Attachments(ABC):
             try:
                 body = make(artifacts, ObjectStore(self.layout.objects))
             except (AutotrackError, OSError) as error:
-                warn("artifact", f"{what}: {error}", key=str(error)[:99])
+                warn(
+                    "artifact",
+                    str(error) if str(error).startswith(what) else f"{what}: {error}",
+                    key=str(error)[:99],
+                )
                 return
             self.event("artifact", body | {"step": None if step is None else step_number(step)})
 
@@ -62,5 +77,10 @@ class Attachments(ABC):
 
         try:
             self.event("input", input_facts(path, role))
-        except OSError as error:
-            warn("input", f"log_input: {path} could not be read ({error.strerror}).", key=str(path))
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            warn(
+                "input",
+                f"log_input: {str(path)!r} could not be read ({why}). Give the path of a file or folder that exists.",
+                key=str(path),
+            )

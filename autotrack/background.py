@@ -6,6 +6,7 @@ The thread is a daemon, starts with the first job, and is left behind by a fork:
 import heapq
 import itertools
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -44,6 +45,8 @@ class Helper:
 
     def start(self) -> bool:
         """Start the thread if there is none; False where the interpreter allows no new thread any more."""
+        if sys.is_finalizing():  # up to Python 3.11 a thread's start then waits for ever
+            return False
         if self.thread is not None and self.thread.is_alive():
             return True
         thread = threading.Thread(target=self._run, name="autotrack", daemon=True)
@@ -115,7 +118,12 @@ def every(interval: Interval, function: Callable[[], object]) -> Task:
 def drain(timeout: float) -> bool:
     """Wait until everything submitted before is done; False if that took longer than `timeout` seconds."""
     helper = _state["helper"]
-    if helper.thread is None or not helper.thread.is_alive() or helper.thread is threading.current_thread():
+    if (
+        sys.is_finalizing()
+        or helper.thread is None
+        or not helper.thread.is_alive()
+        or helper.thread is threading.current_thread()
+    ):
         return helper.jobs.empty()
     done = threading.Event()
     helper.jobs.put(done.set)

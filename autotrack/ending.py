@@ -14,13 +14,13 @@ def status_of(error: BaseException | None) -> str:
     """finished, failed, or interrupted (Ctrl-C, a SIGTERM that Python saw, exit codes 130 and 143)."""
     if error is None or isinstance(error, GeneratorExit):
         return "finished"
+    # Lightning raises SIGTERMException after the step that the signal met; a SystemExit without a code, named by its shape.
+    if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "SIGTERMException":
+        return "interrupted"
     if isinstance(error, SystemExit):
         if error.code in (None, 0):
             return "finished"
         return "interrupted" if error.code in (130, 143) else "failed"
-    # Lightning raises SIGTERMException after the step that the signal met; named here by shape, not by framework.
-    if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "SIGTERMException":
-        return "interrupted"
     return "failed"
 
 

@@ -45,17 +45,13 @@ def runs(
     `where`: a filter such as `config.lr < 0.01 and metrics["loss"].min < 0.3 and "best" in tags`.
     `order_by`: "created", "-duration", 'metrics["loss"].min', "config.lr". Raises FilterError for what does not parse.
     """
-    from autotrack.index import open_index
+    from autotrack import index
 
-    index = open_index()
-    index.sync()
-    return index.runs(project=project, where=where, order_by=order_by, limit=limit)
+    return index.runs(project, where, order_by, limit)
 
 
 def get_run(id_or_prefix: str) -> "RunRecord":
     """One recorded run, by its id or a prefix that only it has. Raises RunNotFound, AmbiguousRun."""
-    from autotrack.index import open_index
+    from autotrack import index
 
-    index = open_index()
-    index.sync()
-    return index.get(id_or_prefix)
+    return index.get_run(id_or_prefix)

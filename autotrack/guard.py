@@ -77,6 +77,7 @@ def warn(slug: str, message: str, key: Hashable = None) -> None:
     key = (slug, key)
     if key in _told:
         return
+    message = printable(message)
     if len(_told) < 10_000:
         _told.add(key)
     for listener in _listeners:
@@ -92,6 +93,17 @@ def warn(slug: str, message: str, key: Hashable = None) -> None:
     except AutotrackWarning:
         # The user turned warnings into errors; that is for their code, not a reason to stop the training.
         _print(text)
+
+
+def printable(message: str, most: int = 2_000) -> str:
+    """A message without what a terminal would obey: control and invisible characters are spelled, its length is bounded."""
+    if len(message) > most:
+        message = f"{message[:most]}… ({len(message) - most} more characters)"
+    if message.isprintable():
+        return message
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in message
+    )
 
 
 def on_warning(listener: Callable[[str, str], None]) -> None:

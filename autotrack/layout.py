@@ -124,12 +124,14 @@ class Layout:
     def create(self) -> None:
         """Make the store's folders (0700, group-readable where the store is setgid); StoreError says what stands in the way."""
         try:
+            ours = self.root.name == STORE or not self.root.is_dir() or not os.listdir(self.root)
             if not self.root.is_dir():
                 make_private_folder(self.root)
             for folder in (self.runs, self.open):
                 if not folder.is_dir():
                     make_private_folder(folder)
-            self._write_gitignore()
+            if ours:  # in a folder with other things in it, git would ignore those too
+                self._write_gitignore()
         except FileExistsError as error:
             raise StoreError(
                 f"{error.filename} is a file, and autotrack needs a folder there. {_ELSEWHERE}"
@@ -138,10 +140,9 @@ class Layout:
             raise StoreError(f"{self.root} lies below a file. {_ELSEWHERE}") from error
         except PermissionError as error:
             raise StoreError(f"{self.root} may not be written by this user. {_ELSEWHERE}") from error
-        except OSError as error:
-            raise StoreError(
-                f"{self.root} cannot be used: {error.strerror or error}. {_ELSEWHERE}"
-            ) from error
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise StoreError(f"{str(self.root)!r} cannot be used: {why}. {_ELSEWHERE}") from error
 
     def _write_gitignore(self) -> None:
         path = self.root / ".gitignore"
@@ -151,6 +152,24 @@ class Layout:
 
 
 _ELSEWHERE = "Set AUTOTRACK_DIR (or dir=) to a folder that you can write to."
+
+
+def check_store(root: Path) -> None:
+    """StoreError, with what to do, where there is no store to read."""
+    if not os.path.lexists(root):
+        raise StoreError(
+            f"There is no store at {root}. Record a run first (autotrack run train.py), "
+            "or name the store with --store DIR or AUTOTRACK_DIR."
+        )
+    if not root.is_dir():
+        what = "is a file, not a folder, so it cannot be a store"
+    elif os.path.lexists(root / "runs") and not (root / "runs").is_dir():
+        what = "is no store: its `runs` is not a folder"
+    elif root.name != STORE and not (root / "runs").is_dir():
+        what = "is no store: it has no folder `runs`"
+    else:
+        return
+    raise StoreError(f"{root} {what}. Name another with --store or AUTOTRACK_DIR.")
 
 
 def make_private_folder(path: Path) -> None:

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from autotrack.guard import warn
 from autotrack.redact import redact_mapping
-from autotrack.values import plain
+from autotrack.values import plain_and_cuts
 
 _MISSING = object()
 
@@ -42,12 +43,36 @@ class LiveConfig(dict[str, Any]):
         return dict, (dict(self),)
 
 
-def config_copy(values: Any) -> dict[str, Any]:
-    """A plain, redacted copy of what a user gave as config; what is not a mapping stands under "value"."""
-    copy = plain(values)
-    copy = copy if isinstance(copy, dict) else {"value": copy}
+def config_copy(values: Any, tell: bool = True) -> dict[str, Any]:
+    """A plain, redacted copy of what a user gave as config; what is not a mapping stands under "value".
+
+    `tell`: warn of that, and of what was cut (cycles, great depth, great size).
+    """
+    copy, cuts = plain_and_cuts(values)
+    if not isinstance(copy, dict):
+        copy = {"value": copy}
+        if tell:
+            _warn_of_kind(values)
+    if tell and cuts:
+        names = "; ".join(cuts[:3]) + (f"; and {len(cuts) - 3} more" if len(cuts) > 3 else "")
+        warn(
+            "config-cut",
+            f"The config was cut where it is too large, too deep or a cycle ({names}); the rest is recorded. "
+            "Keep large things with log_artifact or log_table.",
+            key=names,
+        )
     redacted = redact_mapping(copy)
     return dict(redacted)
+
+
+def _warn_of_kind(values: Any) -> None:
+    kind = type(values).__name__
+    warn(
+        "config",
+        f"A config is a mapping of names to settings, and a value of type {kind} was given; it was recorded under "
+        "the name 'value'. Give a dict, a dataclass or a namespace.",
+        key=kind,
+    )
 
 
 def merge(into: dict[str, Any], new: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from autotrack.layout import (
     Layout,
     decode_project,
     default_project,
+    encode_project,
     fallback_store,
     find_store,
     is_run_id,
@@ -26,6 +27,7 @@ from autotrack.process import is_worker, rank
 from autotrack.run import Run
 from autotrack.start import Start
 from autotrack.steps import items
+from autotrack.values import show
 
 _checked: set[Path] = set()
 """Stores that this process has made or found usable; one that vanishes later is made again with the run's folder."""
@@ -54,6 +56,12 @@ def init(
     Under `autotrack run` the first call takes over the launcher's run, later ones open child runs.
     """
     wanted = Wanted(project, name, group, _tags(tags), notes or "", _id(parent), id, _resume(resume), dir)
+    if mode not in (None, "disabled"):
+        warn(
+            "mode",
+            f"mode={show(mode)} is not known, and the run is recorded as usual. mode='disabled' records nothing.",
+            key=show(mode),
+        )
     if mode == "disabled" or not session.recording():
         run = _disabled_run(wanted)
     else:
@@ -80,17 +88,17 @@ class Wanted:
         resume: str = "allow",
         dir: str | os.PathLike[str] | None = None,
     ) -> None:
-        self.project = str(project or setting("PROJECT") or default_project())
-        self.given_project = project
-        self.given_name = name
-        self.name = name or setting("NAME")
-        self.group = group or setting("GROUP")
+        self.project = _fitting(_text(project) or setting("PROJECT") or default_project())
+        self.given_project = None if project is None else self.project
+        self.given_name = _text(name)
+        self.name = self.given_name or setting("NAME")
+        self.group = _text(group) or setting("GROUP")
         self.tags = tags or _tags(setting("TAGS"))
-        self.notes = notes
+        self.notes = str(notes)
         self.parent = parent
-        self.id = id
+        self.id = _text(id)
         self.resume = resume
-        self.dir = dir
+        self.dir = _folder(dir)
 
 
 def open_root(wanted: Wanted, opened_by: str, framework: str | None = None) -> Run:
@@ -100,8 +108,9 @@ def open_root(wanted: Wanted, opened_by: str, framework: str | None = None) -> R
         forget()
     owner = marks.owner()
     parent = wanted.parent or (owner.run if owner is not None else None)
-    store = Path(os.path.abspath(os.path.expanduser(wanted.dir))) if wanted.dir else None
-    layout = _usable(store or (owner.store if owner is not None and not setting("DIR") else find_store()))
+    layout = _usable(
+        wanted.dir or (owner.store if owner is not None and not setting("DIR") else find_store())
+    )
     given = wanted.id or (setting("RUN_ID") if marks.OWNER not in os.environ else None)
     found = _find(layout, given) if given else None
     if found is not None and wanted.resume == "never":
@@ -299,16 +308,48 @@ def _disabled_run(wanted: Wanted) -> Run:
     return Run(None, Layout(find_store()), facts, id=new_run_id())
 
 
-def _tags(tags: Iterable[str] | str | None) -> tuple[str, ...]:
+def _tags(tags: Any) -> tuple[str, ...]:
     if tags is None:
         return ()
     if isinstance(tags, str):
         return tuple(tag.strip() for tag in tags.split(",") if tag.strip())
-    return tuple(dict.fromkeys(str(tag) for tag in tags))
+    if isinstance(tags, Iterable):
+        return tuple(dict.fromkeys(str(tag) for tag in tags))
+    warn("tags", f"tags={show(tags)} is neither text nor a list of texts; it was left out.", key=show(tags))
+    return ()
 
 
-def _id(parent: "Run | str | None") -> str | None:
-    return parent if parent is None or isinstance(parent, str) else str(parent.id)
+def _id(parent: Any) -> str | None:
+    return _text(getattr(parent, "id", parent))
+
+
+def _text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else show(value).strip("'")
+
+
+def _folder(given: Any) -> Path | None:
+    if not given:
+        return None
+    try:
+        return Path(os.path.abspath(os.path.expanduser(os.fsdecode(given))))
+    except TypeError:
+        warn(
+            "dir",
+            f"dir={show(given)} is no path; the default store is used. Give text or a Path.",
+            key=show(given),
+        )
+        return None
+
+
+def _fitting(project: str) -> str:
+    """A project's name that can be a folder's: cut, with a warning, where it is too long."""
+    try:
+        encode_project(project)
+    except StoreError as error:
+        short = project[:60] if project[:60].isascii() else project[:20]
+        warn("project", f"{error} The run is recorded in {short!r}.", key=project)
+        return short
+    return project
 
 
 def _resume(resume: str | bool | None) -> str:

@@ -26,6 +26,7 @@ from autotrack.steps import STEP_MAX, items, step_number
 from autotrack.values import is_deferred, number, snapshot
 
 _write = os.write
+_REST = "A metric is one number; log_table, log_image, log_artifact and update_config take the rest."
 
 
 class Run(Attachments, ReadBack):
@@ -145,7 +146,7 @@ class Run(Attachments, ReadBack):
     def update_config(self, values: Mapping[str, Any], source: str = "user") -> None:
         """Merge settings into the config; nested mappings are merged, secrets redacted, anything else than JSON copied as text."""
         with guarded("recording the config"):
-            copy = config_copy(values)
+            copy = config_copy(values, tell=source in ("init", "user"))
             self.config.merge(copy)
             self.event("config", {"values": copy, "source": source})
 
@@ -327,7 +328,7 @@ class Run(Attachments, ReadBack):
             if journal.closed:
                 warn(
                     "after-finish",
-                    f"The run {self.id} has ended; what was logged after that was left out.",
+                    f"The run {self.id} has ended; what was logged after that was left out. Open a new one with autotrack.init().",
                     key=self.id,
                 )
                 return
@@ -338,7 +339,7 @@ class Run(Attachments, ReadBack):
                 if not isinstance(key, str):
                     warn(
                         "metric-key",
-                        f"A metric's name must be text, and {key!r} is not; its value was left out.",
+                        f"A metric's name must be text, and {key!r} is not; its value was left out. Give str(name).",
                         key=repr(key)[:99],
                     )
                 elif is_deferred(value):
@@ -354,7 +355,7 @@ class Run(Attachments, ReadBack):
         try:
             ready[key] = number(value)
         except NotScalar as error:
-            warn("metric-value", f"The metric {key!r} was left out: {error}.", key=key)
+            warn("metric-value", f"The metric {key!r} was left out: {error}. {_REST}", key=key)
 
     def _write_later(self, journal: Journal, step: int, values: dict[str, Any], start: int) -> None:
         ready: dict[str, Any] = {}

@@ -38,7 +38,7 @@ _launched: Any = None
 _ticking: background.Task | None = None
 _beating: background.Task | None = None
 _armed = False
-_exit_request: tuple[object, int] | None = None
+_exit_request: tuple[object, int, BaseException | None] | None = None
 _retired: list[tuple[float, int]] = []
 _waiting_config: list[tuple[str, dict[str, Any]]] = []
 
@@ -156,7 +156,19 @@ def add_config(values: dict[str, Any], source: str) -> None:
 def note_exit(code: object) -> None:
     """`sys.exit(code)` was called; it counts at the end if nothing was recorded after it."""
     global _exit_request
-    _exit_request = (code, time.monotonic_ns())
+    _exit_request = (code, time.monotonic_ns(), None)
+
+
+def note_way_out(error: BaseException, interrupted: bool) -> None:
+    """A training, its last values recorded, ended with this error; it counts at the end if that takes the process down.
+
+    A SystemExit does. Of a Ctrl-C a framework may have made a `sys.exit` of its own, which then only gives the code.
+    """
+    global _exit_request
+    if isinstance(error, SystemExit):
+        _exit_request = (error.code, time.monotonic_ns(), error if interrupted else None)
+    elif interrupted and _exit_request is not None and not _recorded_since(_exit_request[1]):
+        _exit_request = (_exit_request[0], time.monotonic_ns(), error)
 
 
 def retire(fd: int) -> None:
@@ -235,8 +247,10 @@ def _outcome() -> tuple[str, BaseException | None, int | None]:
         return "failed", error, 1
     if _exit_request is None or _recorded_since(_exit_request[1]):
         return "finished", None, None
-    code = _exit_request[0]
+    code, _, cause = _exit_request
     number = code if isinstance(code, int) else 0 if code is None else 1
+    if cause is not None:
+        return "interrupted", cause, number
     if number in (130, 143):
         return "interrupted", SystemExit(code), number
     return ("failed", SystemExit(code), number) if number else ("finished", None, 0)

@@ -5,7 +5,7 @@ from typing import Any
 
 from autotrack.errors import NotScalar
 from autotrack.guard import warn
-from autotrack.values import number
+from autotrack.values import number, show
 
 STEP_MAX = 2**63 - 1
 
@@ -36,8 +36,11 @@ def items(values: Any) -> Iterable[tuple[Any, Any]]:
     """The names and values of a mapping; nothing, with a warning, of anything else."""
     if isinstance(values, Mapping):
         return list(values.items())
+    kind = type(values).__name__
     warn(
         "metrics",
-        f"log() takes a mapping of names to numbers, and was given {type(values).__name__}; it was left out.",
+        f"log() takes a mapping of names to numbers, and was given {show(values)} ({kind}); it was left out. "
+        "Write log({'name': value}).",
+        key=kind,
     )
     return ()

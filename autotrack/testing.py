@@ -3,17 +3,25 @@
     # conftest.py
     from autotrack.testing import strict, store
 
+    # a test
+    from autotrack.testing import only_run, points
+
 `strict` lets the errors that autotrack would turn into warnings be raised. `store` is a fresh store that recording and
-reading use while the test runs; runs that the test left open are finished after it.
+reading use while the test runs; runs that the test left open are finished after it. `only_run` and `points` look at
+what was recorded.
 """
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from autotrack import background, guard, session
+from autotrack import background, face, guard, session
+
+if TYPE_CHECKING:
+    from autotrack.index import RunRecord
 
 _SWITCHES = ("PROJECT", "NAME", "GROUP", "TAGS", "RUN_ID", "RESUME", "MODE", "OWNER", "LAUNCH", "SILENT")
 
@@ -39,6 +47,18 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     guard.forget()
     yield folder
     close_runs()
+
+
+def only_run() -> "RunRecord":
+    """The run of the store; ValueError where there is none, or more than one."""
+    (run,) = face.runs()
+    return run
+
+
+def points(run: "RunRecord", key: str) -> list[tuple[int, float]]:
+    """(step, value) of each point of a metric, in the order of its history."""
+    series = run.history(keys=[key])[key]
+    return list(zip(series.steps.tolist(), series.values.tolist(), strict=True))
 
 
 def close_runs() -> None:

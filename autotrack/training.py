@@ -34,8 +34,10 @@ class Training:
             if session.training() is self:
                 session.set_training(self._training_before)
                 session.set_current(self._run_before)
+            status = status_of(error)
+            if error is not None:
+                session.note_way_out(error, interrupted=status == "interrupted")
             if self.owned:
-                status = status_of(error)
                 self.run.finish(status, None if status == "finished" else error, wait=False)
 
 

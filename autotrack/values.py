@@ -13,12 +13,13 @@ Number = int | float
 
 
 class Limits(NamedTuple):
-    """How much of a config is kept: nesting, items a container, characters a text, items in all."""
+    """How much of a config is kept: nesting, items a container, characters a text, items and characters in all."""
 
     depth: int = 12
     items: int = 2_000
     text: int = 20_000
     total: int = 20_000
+    characters: int = 1_000_000
 
 
 LIMITS = Limits()
@@ -41,12 +42,14 @@ def number(value: Any) -> Number:
     if value is None or isinstance(
         value, (str, bytes, bytearray, complex, Mapping, list, tuple, AbstractSet)
     ):
-        raise NotScalar(f"{_show(value)} is {_article(kind.__name__)}, not a number")
+        raise NotScalar(
+            "None is not a number"
+            if value is None
+            else f"{show(value)} is {_article(kind.__name__)}, not a number"
+        )
     shape = _shape(value)
     if shape not in ((), None):
-        raise NotScalar(
-            f"an array of shape {tuple(shape)} is not one number; log its mean, or use log_table or log_image"
-        )
+        raise NotScalar(f"an array of shape {tuple(shape)} is not one number; log its mean, say")
     return _scalar(value)
 
 
@@ -75,16 +78,25 @@ def plain(value: Any, limits: Limits = LIMITS) -> Any:
     dataclasses, namespaces and enums unfolded, the rest as its `repr`. Cycles, great depth and great size are cut,
     and each cut says so in its place. Reading an object's attributes never raises here.
     """
-    return _Copier(limits).copy(value, 0)
+    return plain_and_cuts(value, limits)[0]
+
+
+def plain_and_cuts(value: Any, limits: Limits = LIMITS) -> tuple[Any, list[str]]:
+    """What `plain` gives, and what was cut in it: "name: how" for the first ten cuts."""
+    copier = _Copier(limits)
+    return copier.copy(value, 0), copier.cuts
 
 
 class _Copier:
-    """One `plain` call: what is being copied (for cycles) and how much was copied (for the total)."""
+    """One `plain` call: what is being copied (for cycles), how much was copied (for the total), what was cut."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.path: set[int] = set()
         self.count = 0
+        self.room = limits.characters
+        self.trail: list[str] = []
+        self.cuts: list[str] = []
 
     def copy(self, value: Any, depth: int) -> Any:
         self.count += 1
@@ -96,9 +108,9 @@ class _Copier:
         if unfolded is None:
             return self._leaf(value)
         if id(value) in self.path:
-            return f"<cycle: {type(value).__name__}>"
+            return self._cut(f"<cycle: {type(value).__name__}>")
         if depth >= self.limits.depth:
-            return f"<deeper than {self.limits.depth} levels: {type(value).__name__}>"
+            return self._cut(f"<deeper than {self.limits.depth} levels: {type(value).__name__}>")
         self.path.add(id(value))
         try:
             return (
@@ -113,16 +125,19 @@ class _Copier:
         out: dict[str, Any] = {}
         for key, item in items.items():
             if len(out) >= self.limits.items or self.count > self.limits.total:
-                out["<left out>"] = f"{len(items) - len(out)} more items"
+                out["<left out>"] = self._cut(f"{len(items) - len(out)} more items")
                 break
-            out[self._text(key if isinstance(key, str) else _repr(key))] = self.copy(item, depth + 1)
+            name = self._text(key if isinstance(key, str) else _repr(key))
+            self.trail.append(name)
+            out[name] = self.copy(item, depth + 1)
+            self.trail.pop()
         return out
 
     def _sequence(self, items: list[Any], depth: int) -> list[Any]:
         out: list[Any] = []
         for item in items:
             if len(out) >= self.limits.items or self.count > self.limits.total:
-                out.append(f"<left out: {len(items) - len(out)} more items>")
+                out.append(self._cut(f"<left out: {len(items) - len(out)} more items>"))
                 break
             out.append(self.copy(item, depth + 1))
         return out
@@ -140,8 +155,16 @@ class _Copier:
             return self._text(_name_or_repr(value))
 
     def _text(self, text: str) -> str:
-        bound = self.limits.text
-        return text if len(text) <= bound else f"{text[:bound]}… <{len(text) - bound} more characters>"
+        bound = min(self.limits.text, max(self.room, 100))
+        self.room -= min(len(text), bound)
+        if len(text) <= bound:
+            return text
+        return f"{text[:bound]}… " + self._cut(f"<{len(text) - bound} more characters>")
+
+    def _cut(self, mark: str) -> str:
+        if len(self.cuts) < 10:
+            self.cuts.append(f"{_show_text('.'.join(self.trail) or 'all')}: {mark.strip('<>')}")
+        return mark
 
 
 def _unfold(value: Any) -> dict[Any, Any] | list[Any] | None:
@@ -175,7 +198,7 @@ def _scalar(value: Any) -> Number:
 
 def _float(value: Any) -> float:
     if not hasattr(type(value), "__float__"):
-        raise NotScalar(f"{_show(value)} is {_article(type(value).__name__)}, not a number")
+        raise NotScalar(f"{show(value)} is {_article(type(value).__name__)}, not a number")
     return float(_call(lambda: float(value), value))
 
 
@@ -212,8 +235,12 @@ def _repr(value: Any) -> str:
     return text if isinstance(text, str) else f"<{type(value).__name__}: its repr failed with {why}>"
 
 
-def _show(value: Any) -> str:
-    text = _repr(value)
+def show(value: Any) -> str:
+    """A value for a message: its `repr`, at most 60 characters; never raises."""
+    return _show_text(_repr(value))
+
+
+def _show_text(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 

@@ -129,7 +129,7 @@ class Trainings:
         its run.
         """
         part = self._partial.pop(key, None)
-        if part is not None:
+        if part is not None and not part.training.run.ended:
             background.submit(part.training.finish)
 
 
@@ -183,7 +183,7 @@ class _Fit:
         status = "captured" if score is not None else "skipped"
         run.event("capture", _report("train_score", status, why, perf_counter() - started))
         if is_search(self.estimator):
-            record_search(run, self.estimator)
+            values |= record_search(run, self.estimator)
 
 
 def _close(

@@ -20,12 +20,12 @@ def is_search(estimator: Any) -> bool:
     return hasattr(type(estimator), "_run_search")
 
 
-def record_search(run: "Run", search: Any) -> None:
-    """Record `cv_results_` as a table, each candidate as a child run, and the best one."""
+def record_search(run: "Run", search: Any) -> dict[str, Any]:
+    """Record `cv_results_` as a table and each candidate as a child run; the best one's values, for the caller to log."""
     results = getattr(search, "cv_results_", None)
     if not isinstance(results, Mapping) or "params" not in results:
-        return
-    _record_best(run, search)
+        return {}
+    best = _best(run, search)
     columns = {str(key): _cells(column) for key, column in results.items() if key != "params"}
     run.log_table("cv_results", {"params": _cells(results["params"]), **columns})
     for place, params in enumerate(results["params"][:CANDIDATES]):
@@ -35,16 +35,17 @@ def record_search(run: "Run", search: Any) -> None:
         why = f"{left_out} candidates after the first {CANDIDATES} are in the table cv_results only"
         body = {"what": "search candidates", "status": "skipped", "why": why, "ms": 0.0, "facts": {}}
         run.event("capture", body)
+    return best
 
 
-def _record_best(run: "Run", search: Any) -> None:
+def _best(run: "Run", search: Any) -> dict[str, Any]:
     best = {name: getattr(search, f"best_{name}_", None) for name in ("score", "index", "params")}
     values = {"best_score": best["score"], "best_index": best["index"]}
     times = {"auto/refit_time": getattr(search, "refit_time_", None)}
-    run.log({key: value for key, value in (values | times).items() if _is_number(value)})
     if best["params"] is not None:
         params = {str(key): facts.simple(value) for key, value in best["params"].items()}
         run.update_config({"best_params": params}, source="sklearn")
+    return {key: value for key, value in (values | times).items() if _is_number(value)}
 
 
 def _record_candidate(

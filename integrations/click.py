@@ -20,7 +20,7 @@ class ClickIntegration(Integration):
 
     name: ClassVar[str] = "click"
     targets: ClassVar[tuple[str, ...]] = ("click.core", "typer._click.core")
-    supports: ClassVar[Mapping[str, str]] = {"click": ">=8.0,<9", "typer": ">=0.9,<1"}
+    supports: ClassVar[Mapping[str, str]] = {"click": ">=8.1,<9", "typer": ">=0.12.4,<1"}
 
     def _install(self, module: ModuleType) -> None:
         self.patcher.observe(module.Command, "make_context", _Watch(module.__name__).make_context)

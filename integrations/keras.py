@@ -37,7 +37,7 @@ from autotrack.patcher import Call
 from autotrack.training import begin_training
 
 _TARGETS = ("keras.src.models.model",)
-_SUPPORTS = {"keras": ">=3.6,<4"}
+_SUPPORTS = {"keras": ">=3.11,<3.16"}
 
 
 class Fit:

@@ -32,7 +32,7 @@ from autotrack.run import Run
 from autotrack.training import begin_training
 
 _TARGETS = ("lightning.pytorch.trainer.trainer", "pytorch_lightning.trainer.trainer")
-_SUPPORTS = {"lightning": ">=2.4,<3", "pytorch-lightning": ">=2.4,<3"}
+_SUPPORTS = {"lightning": ">=2.5,<2.7", "pytorch-lightning": ">=2.5,<2.7"}
 
 _TRAINER_FACTS = (
     "max_epochs", "min_epochs", "max_steps", "min_steps", "num_training_batches", "accumulate_grad_batches",

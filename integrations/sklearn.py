@@ -46,7 +46,7 @@ class SklearnIntegration(Integration):
         "sklearn.base",
         "sklearn.model_selection._validation",
     )
-    supports: ClassVar[dict[str, str]] = {"scikit-learn": ">=1.5,<2"}
+    supports: ClassVar[dict[str, str]] = {"scikit-learn": ">=1.6.1,<1.10"}
 
     _trainings: "Trainings | None" = None
 

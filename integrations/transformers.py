@@ -26,7 +26,7 @@ from autotrack.patcher import Call
 from autotrack.training import begin_training
 
 _TARGETS = ("transformers.trainer",)
-_SUPPORTS = {"transformers": ">=4.57,<6"}
+_SUPPORTS = {"transformers": ">=4.57.1,<6"}
 
 
 class Train(Recording):

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperGroup
 
-from autotrack.errors import AutotrackError, RunNotFound, StoreError
-from autotrack.layout import STORE, Layout, decode_project, fallback_store, find_store
+from autotrack.errors import AutotrackError, RunNotFound
+from autotrack.layout import STORE, Layout, check_store, decode_project, fallback_store, find_store
 
 if TYPE_CHECKING:
     from autotrack.index import Index, RunRecord
@@ -86,16 +86,8 @@ def store_path(ctx: typer.Context) -> Path:
 def existing_store(ctx: typer.Context) -> Layout:
     """The store's layout; StoreError when there is none."""
     root = store_path(ctx)
-    if root.is_dir():
-        return Layout(root)
-    if os.path.lexists(root):
-        raise StoreError(
-            f"{root} is not a folder, so it cannot be a store. Name another with --store or AUTOTRACK_DIR."
-        )
-    raise StoreError(
-        f"No store at {root}. Record a run first (autotrack run train.py), "
-        "or name the store with --store DIR or AUTOTRACK_DIR."
-    )
+    check_store(root)
+    return Layout(root)
 
 
 def note_fallback(root: Path) -> None:

@@ -9,6 +9,7 @@ from autotrack.cli.context import note, note_fallback, opened, say, store_path
 from autotrack.cli.output import (
     age_text,
     clean,
+    count_text,
     duration_text,
     json_text,
     number_text,
@@ -78,6 +79,8 @@ def command(
             _show(shown, columns)
             if len(runs) > len(shown):
                 note(f"Only {len(shown)} runs are shown; --limit 0 shows all.")
+        if not as_json and (unread := index.problems()):
+            note(f"{count_text(len(unread), 'journal')} cannot be read; autotrack doctor names them.")
 
 
 def _say_nothing_found(project: str | None, where: str | None, archived: bool) -> None:

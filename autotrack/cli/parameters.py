@@ -1,6 +1,6 @@
 """Arguments and options that several commands share."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -54,3 +54,10 @@ Format = Annotated[
         help="csv, json or parquet (default: by the file's name, else csv).",
     ),
 ]
+
+
+def optional_run(default: str) -> Any:
+    """The argument [RUN]; `default` says which run it is without one."""
+    return typer.Argument(
+        metavar="[RUN]", help=f"Id or unique prefix (default: {default}).", autocompletion=complete_runs
+    )

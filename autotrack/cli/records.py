@@ -151,7 +151,7 @@ def interesting_metrics(runs: Iterable["RunRecord"], most: int = 4) -> list[str]
         quality = bool(re.search(r"val|eval|test", key)) + bool(better(key) and not key.endswith("time"))
         return key.startswith("auto/"), seen[key] * 2 < often, -quality, key
 
-    wanted = sorted(seen, key=rank)
+    wanted = sorted((key for key in seen if seen[key] * 8 >= often), key=rank)
     users = [key for key in wanted if not key.startswith("auto/")]
     return (users or wanted)[:most]
 

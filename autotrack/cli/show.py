@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autotrack.cli.context import chosen, complete_runs, opened, say
+from autotrack.cli.context import chosen, opened, say
 from autotrack.cli.output import (
     age_text,
     clean,
@@ -20,6 +20,7 @@ from autotrack.cli.output import (
     time_text,
     value_text,
 )
+from autotrack.cli.parameters import optional_run
 from autotrack.cli.records import complete
 from autotrack.cli.screen import STATUS_STYLES, Screen
 from autotrack.cli.table import Column
@@ -30,18 +31,15 @@ if TYPE_CHECKING:
 ROWS = 40
 FACTS = 12
 _POINTS = 240
+_DETAILS = frozenset(
+    "argv implementation prefix virtualenv digest size fingerprint cached interval gpu_why".split()
+)
+"""Facts of the environment that are shown with --all only."""
 
 
 def command(
     ctx: typer.Context,
-    run: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[RUN]",
-            help="Id or unique prefix (default: the newest run).",
-            autocompletion=complete_runs,
-        ),
-    ] = None,
+    run: Annotated[str | None, optional_run("the newest run")] = None,
     everything: Annotated[
         bool,
         typer.Option("--all", "-a", help=f"Every row, system counters too (default: {ROWS} rows a section)."),
@@ -69,8 +67,8 @@ class _Page:
         """Print every section that has something to say."""
         self._head()
         self._error()
-        self._config()
         self._metrics()
+        self._config()
         self._artifacts()
         self._inputs()
         self._children()
@@ -124,7 +122,7 @@ class _Page:
             flat = flatten(facts) if isinstance(facts, dict) else {"": facts}
             flat = {key: value for key, value in flat.items() if value not in (None, "", [], {})}
             if not self.everything:
-                flat = {key: _short(key, value) for key, value in flat.items() if key != "argv"}
+                flat = {key: _short(key, value) for key, value in flat.items() if key not in _DETAILS}
             if flat:
                 self.screen.heading("GPU" if what == "gpu" else str(what).replace("_", " ").capitalize())
                 self._pairs(flat, FACTS)
@@ -240,7 +238,13 @@ class _Page:
         rows = self.run.capture_report
         if not rows:
             return
-        self.screen.heading("Capture report")
+        seen = 0 if self.everything else sum(row.get("status") == "captured" for row in rows)
+        if seen:
+            rows = [row for row in rows if row.get("status") != "captured"]
+        self.screen.heading("Capture report", f"and {seen} captured (--all)" if seen and rows else "")
+        if not rows:
+            self.screen.line(f"  all {seen} parts captured (--all)")
+            return
         styles = {"captured": "green", "skipped": "yellow", "failed": "red"}
         wide = max(text_width(clean(row.get("what", "-"))) for row in rows)
         for row in rows:

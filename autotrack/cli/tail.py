@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autotrack.cli.context import complete_runs, newest, note, opened, refreshed
+from autotrack.cli.context import newest, note, opened, refreshed
 from autotrack.cli.output import duration_text, json_text, matches, number_text
+from autotrack.cli.parameters import optional_run
 from autotrack.cli.screen import Screen
 
 if TYPE_CHECKING:
@@ -21,14 +22,7 @@ LINES = 10
 
 def command(
     ctx: typer.Context,
-    run: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[RUN]",
-            help="Id or unique prefix (default: the newest running run).",
-            autocompletion=complete_runs,
-        ),
-    ] = None,
+    run: Annotated[str | None, optional_run("the newest running run")] = None,
     key: Annotated[
         list[str] | None,
         typer.Option(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from autotrack.errors import StoreError
+from autotrack.errors import RunNotFound
 from autotrack.index import query
 from autotrack.index.database import Database
 from autotrack.index.history import History, Series
@@ -14,7 +14,7 @@ from autotrack.index.query import RunList
 from autotrack.index.record import RunRecord
 from autotrack.index.schema import folders, journals, segments
 from autotrack.index.sync import Progress, sync
-from autotrack.layout import STORE, Layout, find_store
+from autotrack.layout import STORE, Layout, check_store, find_store
 
 __all__ = [
     "Artifact",
@@ -83,10 +83,23 @@ class Index:
     def get(self, id_or_prefix: str) -> RunRecord:
         """One run by its id or the beginning of it; RunNotFound and AmbiguousRun name candidates."""
         self._sync_once()
-        return query.get(self._database, self.layout, id_or_prefix)
+        try:
+            return query.get(self._database, self.layout, id_or_prefix)
+        except RunNotFound:
+            self._say_unreadable(id_or_prefix)
+            raise
+
+    def _say_unreadable(self, id_or_prefix: str) -> None:
+        """RunNotFound with the reason, where the run is there and cannot be read."""
+        for run, problem in self._problems():
+            if id_or_prefix and run.name.startswith(id_or_prefix):
+                raise RunNotFound(f"The run {run.name} is there and cannot be read: {problem} ({run}).")
 
     def problems(self) -> list[str]:
         """One sentence for each file in the store that could not be read as a journal."""
+        return [f"{run}: {problem}" for run, problem in self._problems()]
+
+    def _problems(self) -> list[tuple[Path, str]]:
         self._sync_once()
         statement = (
             select(folders.c.project, folders.c.run, segments.c.problem)
@@ -96,7 +109,7 @@ class Index:
             .order_by(folders.c.project, folders.c.run, segments.c.problem)
         )
         rows = self._database.ask(lambda connection: connection.execute(statement).all())
-        return [f"{self.layout.run_dir(row.project, row.run)}: {row.problem}" for row in rows]
+        return [(self.layout.run_dir(row.project, row.run), row.problem) for row in rows]
 
     def rebuild(self, progress: Progress | None = None) -> None:
         """Throw the index away and build it again from the journals."""
@@ -126,14 +139,7 @@ def open_index(store: Path | str | None = None) -> Index:
     root = find_store() if store is None else Path(store)
     if root.name != STORE and not (root / "runs").is_dir() and (root / STORE).is_dir():
         root = root / STORE
-    if not root.exists():
-        raise StoreError(
-            f"There is no store at {root}. Record a run first, or set AUTOTRACK_DIR to the folder of a store."
-        )
-    if not root.is_dir():
-        raise StoreError(
-            f"{root} is a file, and a store is a folder. Set AUTOTRACK_DIR to the folder of a store."
-        )
+    check_store(root)
     return Index(Layout(root))
 
 

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from autotrack.guard import warn
 from autotrack.index import schema
 from autotrack.index.place import index_paths, on_network, writable
 from autotrack.index.schema import Broken
-from autotrack.layout import Layout
+from autotrack.layout import STORE, Layout
 
 WAIT_SECONDS = 20.0
 BATCH_SECONDS = 0.25
@@ -141,7 +141,7 @@ class Database:
     def _open(self) -> Engine:
         for path in index_paths(self._layout):
             for _ in range(3):
-                if not writable(path):
+                if not writable(path) or self._is_foreign(path):
                     break
                 engine = _file_engine(path, self._wait)
                 try:
@@ -184,6 +184,17 @@ class Database:
             except OSError:
                 return False
         return True
+
+    def _is_foreign(self, path: Path) -> bool:
+        """Whether a file under the index's name, in a folder that does not bear our name, has none of our tables."""
+        if path != self._layout.index or self._layout.root.name == STORE or path.stat().st_size == 0:
+            return False
+        try:
+            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+                names = connection.execute("SELECT name FROM sqlite_schema WHERE type='table'").fetchall()
+        except sqlite3.Error:
+            return True
+        return not {str(name) for (name,) in names} & set(schema.metadata.tables)
 
     def _is_sound(self, path: Path) -> bool:
         engine = _file_engine(path, self._wait)

@@ -7,6 +7,7 @@ a FilterError that names it. A comparison with a value that a run does not have 
 
 import ast
 import operator as op
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +29,12 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 _SIGNS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
 
 
+_EXAMPLES = {
+    "filter": "Write for example: config.lr < 0.01 and status == 'finished'.",
+    "ordering": "Write for example: -created or metrics['loss'].min.",
+}
+
+
 def where(text: str) -> ColumnElement[bool]:
     """The SQL expression of a filter over the table `runs`; FilterError says what is wrong, where, and what
     may stand there.
@@ -47,19 +54,21 @@ def order(text: str) -> tuple[Field, bool]:
 def parse(text: str, what: str) -> ast.expr:
     """The syntax tree of one expression, within the limits on length and depth."""
     if not isinstance(text, str) or not text.strip():
-        raise FilterError(
-            f"The {what} is empty ({text!r}). Write for example: config.lr < 0.01 and status == 'finished'"
-        )
+        wrong = "is empty" if isinstance(text, str) else f"is {text!r}, not text"
+        raise FilterError(f"The {what} {wrong}. {_EXAMPLES[what]}")
     if len(text) > LIMIT:
         raise FilterError(f"The {what} has {len(text):,} characters, and may have {LIMIT:,}.")
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:
         column = f" at character {error.offset}" if error.offset else ""
-        raise FilterError(f"The {what} {_short(text)} does not parse{column}: {error.msg}.") from None
+        why = "write == to compare" if re.search(r"[^=!<>]=([^=]|$)", text) else error.msg
+        raise FilterError(
+            f"The {what} {_short(text)} does not parse{column}: {why}. {_EXAMPLES[what]}"
+        ) from None
     except (ValueError, MemoryError, RecursionError) as error:
         raise FilterError(
-            f"The {what} {_short(text)} does not parse: {error or 'it is nested too deeply'}."
+            f"The {what} {_short(text)} does not parse: {error or 'it is nested too deeply'}. {_EXAMPLES[what]}"
         ) from None
     _check_depth(tree, what)
     return tree

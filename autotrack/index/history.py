@@ -97,7 +97,7 @@ def missing_key(key: object, known: list[str]) -> str:
     """The sentence for a key that is not there."""
     near = get_close_matches(str(key), known, 3)
     hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else _listed(known)
-    return f"no metric {key!r} in this run. {hint}"
+    return f"no metric {str(key)[:100]!r} in this run. {hint}"
 
 
 def _listed(known: list[str]) -> str:

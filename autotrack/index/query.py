@@ -116,7 +116,8 @@ def _records(database: Database, layout: Layout, rows: Sequence[Any]) -> RunList
 
 
 def _ordered(query: Select[Any], order_by: str | Sequence[str] | None) -> Select[Any]:
-    names = ["-created"] if order_by is None else [order_by] if isinstance(order_by, str) else list(order_by)
+    given: Any = "-created" if order_by is None else order_by
+    names: list[Any] = list(given) if isinstance(given, list | tuple) else [given]
     for name in names:
         field, down = filters.order(name)
         for column in (field.number, field.text):

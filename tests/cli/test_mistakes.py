@@ -152,6 +152,8 @@ def test_a_run_of_a_later_format_is_named_and_the_others_are_shown(
     done = process("ls")
     assert done.returncode == 0
     assert ids["adam"] in done.stdout
+    assert "1 journal cannot be read; autotrack doctor" in done.stderr
+    refuse(process("show", ids["sgd"]), ids["sgd"], "is there and cannot be read", "99")
     health = process("doctor")
     assert health.returncode == 1
     assert re.search(r"later formats.*" + ids["sgd"], health.stdout)

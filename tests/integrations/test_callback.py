@@ -235,3 +235,44 @@ def test_values_by_identity_go_with_their_object():
     assert (values.get(one), values.get(other)) == (None, "other")
     del other
     assert not values._items
+
+
+UNSUPPORTED = """
+import sys, warnings
+import autotrack
+from autotrack.callback import adapters
+from autotrack.integration import discover
+
+for integration in (discover()["keras"], adapters()["keras"].watch):
+    type(integration).supports = {"keras": ">=99,<100"}
+try:
+    autotrack.keras.autolog()
+    raise SystemExit("no error")
+except autotrack.errors.UnsupportedVersion as error:
+    for part in ("is installed", ">=99,<100", "install a version in that range"):
+        assert part in str(error), error
+assert "keras" not in sys.modules
+
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    if sys.argv[1:] == ["autolog"]:
+        autotrack.autolog()
+        callbacks = []
+    else:
+        callbacks = [autotrack.AutoTrack()]
+    import keras, numpy as np
+    for _ in range(2):
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        model.fit(np.ones((4, 2)), np.ones((4, 1)), verbose=0, callbacks=callbacks)
+(ours,) = [one for one in caught if issubclass(one.category, autotrack.AutotrackWarning)]
+assert "Nothing of keras is recorded" in str(ours.message), ours.message
+assert model.history.history["loss"]
+"""
+
+
+@pytest.mark.parametrize("arm", ["autolog", "by hand"])
+def test_outside_its_versions_nothing_is_recorded_with_one_warning_and_by_name_it_is_an_error(store, arm):
+    code = UNSUPPORTED.replace("sys.argv[1:]", repr([arm]))
+    assert python(code, store) == ""
+    assert not store.exists()

@@ -6,7 +6,6 @@ import random
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 
 import autotrack
+from autotrack.testing import only_run, points
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
@@ -21,23 +21,13 @@ import keras
 import torch
 
 pytestmark = pytest.mark.filterwarnings("default")
+FRAMEWORK = "keras"
 
 ROWS, BATCH = 28, 8
 RANDOM = np.random.RandomState(0)
 X = RANDOM.randn(ROWS, 4).astype("float32")
 Y = RANDOM.randn(ROWS, 1).astype("float32")
 PLAIN = {"batch_size": BATCH, "epochs": 2, "verbose": 0, "shuffle": False}
-
-
-@pytest.fixture(params=["by hand", "autolog"])
-def arm(request: pytest.FixtureRequest) -> Iterator[Callable[[], list[Any]]]:
-    """The callbacks of a tracked fit."""
-    if request.param == "by hand":
-        yield lambda: [autotrack.AutoTrack()]
-        return
-    autotrack.keras.autolog()
-    yield list
-    autotrack.autolog(disable=True)
 
 
 def net(rate: float = 0.1, **settings: Any) -> Any:
@@ -53,16 +43,6 @@ def batch_losses(made: Any, rows: int = ROWS) -> list[float]:
         float(made.evaluate(X[i : min(i + BATCH, rows)], Y[i : min(i + BATCH, rows)], verbose=0)[0])
         for i in range(0, rows, BATCH)
     ]
-
-
-def only_run() -> Any:
-    (run,) = autotrack.runs()
-    return run
-
-
-def points(run: Any, key: str) -> list[tuple[int, float]]:
-    series = run.history(keys=[key])[key]
-    return list(zip(series.steps.tolist(), series.values.tolist(), strict=True))
 
 
 def values(run: Any, key: str) -> list[float]:

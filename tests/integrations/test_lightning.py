@@ -5,7 +5,6 @@ import importlib
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,10 @@ import torchmetrics
 from torch.utils.data import DataLoader, TensorDataset
 
 import autotrack
+from autotrack.testing import only_run, points
 
 pytestmark = pytest.mark.filterwarnings("default")
+FRAMEWORK = "lightning"
 
 ROWS, BATCH = 20, 8
 SILENT = {
@@ -30,17 +31,6 @@ SILENT = {
 @pytest.fixture(scope="module", params=["lightning.pytorch", "pytorch_lightning"])
 def pl(request: pytest.FixtureRequest) -> Any:
     return importlib.import_module(request.param)
-
-
-@pytest.fixture(params=["by hand", "autolog"])
-def arm(request: pytest.FixtureRequest) -> Iterator[Callable[[], list[Any]]]:
-    """The callbacks of a tracked trainer."""
-    if request.param == "by hand":
-        yield lambda: [autotrack.AutoTrack()]
-        return
-    autotrack.lightning.autolog()
-    yield list
-    autotrack.autolog(disable=True)
 
 
 def data() -> DataLoader:
@@ -101,16 +91,6 @@ def model(pl: Any, **settings: Any) -> Any:
 
     torch.manual_seed(0)
     return Net(**settings)
-
-
-def only_run() -> Any:
-    (run,) = autotrack.runs()
-    return run
-
-
-def points(run: Any, key: str) -> list[tuple[int, float]]:
-    series = run.history(keys=[key])[key]
-    return list(zip(series.steps.tolist(), series.values.tolist(), strict=True))
 
 
 def batch_mean(values: list[float]) -> float:

@@ -1,10 +1,6 @@
 """scikit-learn: which fits are runs, and what a fit leaves in the record."""
 
-import random
 import threading
-import warnings
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +8,9 @@ import pandas as pd
 import pytest
 import scipy.sparse
 from joblib import parallel_config
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
-from sklearn.datasets import load_diabetes, load_iris
+from sklearn.datasets import load_diabetes
 from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier, VotingClassifier
 from sklearn.experimental import enable_iterative_imputer
@@ -29,72 +24,13 @@ from sklearn.model_selection import (
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn_cases import IRIS, SPECIES, Majority, only, quietly, runs, runs_exist, skipped
+from sklearn_cases import armed as armed
 
 import autotrack
 from autotrack.integrations import _sklearn_score as scoring
 
-IRIS, SPECIES = load_iris(return_X_y=True)
 assert enable_iterative_imputer is not None
-
-
-@pytest.fixture(autouse=True)
-def _armed(store: Path) -> Iterator[None]:
-    autotrack.sklearn.autolog(project="tests")
-    yield
-    autotrack.autolog(disable=True)
-
-
-def runs() -> list[Any]:
-    """The root runs of this test, oldest first."""
-    found = [run for run in autotrack.runs(project="tests") if run.parent is None]
-    return sorted(found, key=lambda run: run.created)
-
-
-def only() -> Any:
-    (run,) = runs()
-    return run
-
-
-def skipped(run: Any, what: str = "train_score") -> str | None:
-    """Why the capture report says that something was skipped."""
-    (entry,) = [entry for entry in run.capture_report if entry["what"] == what]
-    return str(entry["why"]) if entry["status"] != "captured" else None
-
-
-def runs_exist() -> bool:
-    try:
-        return bool(runs())
-    except autotrack.AutotrackError:
-        return False
-
-
-class Majority(ClassifierMixin, BaseEstimator):
-    """A user's estimator."""
-
-    def __init__(self, shift: int = 0, fail: str = "") -> None:
-        self.shift = shift
-        self.fail = fail
-
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> "Majority":
-        """Remember the most frequent class."""
-        if self.fail == "fit":
-            raise RuntimeError("cannot be fitted")
-        if self.fail == "interrupt":
-            raise KeyboardInterrupt
-        self.classes_, counts = np.unique(y, return_counts=True)
-        self.best_ = self.classes_[counts.argmax()]
-        warnings.warn("fitted", UserWarning, stacklevel=2)
-        return self
-
-    def predict(self, X: Any) -> Any:
-        if self.fail == "predict":
-            raise RuntimeError("cannot predict")
-        if self.fail == "random":
-            np.random.rand()
-            random.random()
-        if self.fail == "warn":
-            warnings.warn("predicting", UserWarning, stacklevel=2)
-        return np.full(len(X), self.best_)
 
 
 class Child(Majority):
@@ -103,12 +39,6 @@ class Child(Majority):
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> "Child":
         super().fit(X, y, sample_weight)
         return self
-
-
-def quietly(function: Callable[[], Any]) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return function()
 
 
 def test_a_fit_is_a_run_with_parameters_data_time_and_score() -> None:

@@ -8,16 +8,15 @@ import subprocess
 import sys
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import cloudpickle
 import numpy as np
 import pytest
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin, clone
+from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin, clone
 from sklearn.cluster import KMeans
-from sklearn.datasets import load_breast_cancer, load_iris
+from sklearn.datasets import load_breast_cancer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
 from sklearn.model_selection import (
@@ -29,78 +28,12 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
+from sklearn_cases import IRIS, SPECIES, Majority, only, quietly, runs, runs_exist, skipped
+from sklearn_cases import armed as armed
 
 import autotrack
 from autotrack.errors import AutotrackWarning
 from autotrack.guard import STRICT, forget
-
-IRIS, SPECIES = load_iris(return_X_y=True)
-
-
-@pytest.fixture(autouse=True)
-def _armed(store: Path) -> Iterator[None]:
-    autotrack.sklearn.autolog(project="tests")
-    yield
-    autotrack.autolog(disable=True)
-
-
-def runs() -> list[Any]:
-    """The root runs of this test, oldest first."""
-    found = [run for run in autotrack.runs(project="tests") if run.parent is None]
-    return sorted(found, key=lambda run: run.created)
-
-
-def only() -> Any:
-    (run,) = runs()
-    return run
-
-
-def skipped(run: Any, what: str = "train_score") -> str | None:
-    """Why the capture report says that something was skipped."""
-    (entry,) = [entry for entry in run.capture_report if entry["what"] == what]
-    return str(entry["why"]) if entry["status"] != "captured" else None
-
-
-def runs_exist() -> bool:
-    try:
-        return bool(runs())
-    except autotrack.AutotrackError:
-        return False
-
-
-class Majority(ClassifierMixin, BaseEstimator):
-    """A user's estimator."""
-
-    def __init__(self, shift: int = 0, fail: str = "") -> None:
-        self.shift = shift
-        self.fail = fail
-
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> "Majority":
-        """Remember the most frequent class."""
-        if self.fail == "fit":
-            raise RuntimeError("cannot be fitted")
-        if self.fail == "interrupt":
-            raise KeyboardInterrupt
-        self.classes_, counts = np.unique(y, return_counts=True)
-        self.best_ = self.classes_[counts.argmax()]
-        warnings.warn("fitted", UserWarning, stacklevel=2)
-        return self
-
-    def predict(self, X: Any) -> Any:
-        if self.fail == "predict":
-            raise RuntimeError("cannot predict")
-        if self.fail == "random":
-            np.random.rand()
-            random.random()
-        if self.fail == "warn":
-            warnings.warn("predicting", UserWarning, stacklevel=2)
-        return np.full(len(X), self.best_)
-
-
-def quietly(function: Callable[[], Any]) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return function()
 
 
 def test_no_data_is_kept_after_the_fit() -> None:

@@ -2,16 +2,14 @@
 
 import gc
 import json
-import random
-import warnings
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.experimental import enable_halving_search_cv
 from sklearn.linear_model import LogisticRegression, SGDClassifier
@@ -29,35 +27,12 @@ from sklearn.model_selection import (
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn_cases import IRIS, SPECIES, Majority, only, quietly, runs, skipped
+from sklearn_cases import armed as armed
 
 import autotrack
 
-IRIS, SPECIES = load_iris(return_X_y=True)
 assert enable_halving_search_cv is not None
-
-
-@pytest.fixture(autouse=True)
-def _armed(store: Path) -> Iterator[None]:
-    autotrack.sklearn.autolog(project="tests")
-    yield
-    autotrack.autolog(disable=True)
-
-
-def runs() -> list[Any]:
-    """The root runs of this test, oldest first."""
-    found = [run for run in autotrack.runs(project="tests") if run.parent is None]
-    return sorted(found, key=lambda run: run.created)
-
-
-def only() -> Any:
-    (run,) = runs()
-    return run
-
-
-def skipped(run: Any, what: str = "train_score") -> str | None:
-    """Why the capture report says that something was skipped."""
-    (entry,) = [entry for entry in run.capture_report if entry["what"] == what]
-    return str(entry["why"]) if entry["status"] != "captured" else None
 
 
 def table(run: Any, name: str) -> dict[str, list[Any]]:
@@ -65,41 +40,6 @@ def table(run: Any, name: str) -> dict[str, list[Any]]:
     with artifact.open() as file:
         content = json.load(file)
     return {key: [row[place] for row in content["data"]] for place, key in enumerate(content["columns"])}
-
-
-class Majority(ClassifierMixin, BaseEstimator):
-    """A user's estimator."""
-
-    def __init__(self, shift: int = 0, fail: str = "") -> None:
-        self.shift = shift
-        self.fail = fail
-
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> "Majority":
-        """Remember the most frequent class."""
-        if self.fail == "fit":
-            raise RuntimeError("cannot be fitted")
-        if self.fail == "interrupt":
-            raise KeyboardInterrupt
-        self.classes_, counts = np.unique(y, return_counts=True)
-        self.best_ = self.classes_[counts.argmax()]
-        warnings.warn("fitted", UserWarning, stacklevel=2)
-        return self
-
-    def predict(self, X: Any) -> Any:
-        if self.fail == "predict":
-            raise RuntimeError("cannot predict")
-        if self.fail == "random":
-            np.random.rand()
-            random.random()
-        if self.fail == "warn":
-            warnings.warn("predicting", UserWarning, stacklevel=2)
-        return np.full(len(X), self.best_)
-
-
-def quietly(function: Callable[[], Any]) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return function()
 
 
 def test_a_search_has_its_candidates_as_children_and_its_results_as_a_table() -> None:
@@ -234,6 +174,19 @@ def test_fitting_in_parts_is_one_run_an_estimator_that_ends_with_it() -> None:
     assert autotrack.get_run(parts.id).status == "finished"
 
 
+def test_a_script_that_ends_with_an_estimator_fitted_in_parts_ends(tmp_path: Path) -> None:
+    code = """
+import autotrack
+import numpy as np
+from sklearn.linear_model import SGDClassifier
+autotrack.autolog(project="tests")
+model = SGDClassifier().partial_fit(np.eye(4), [0, 1, 0, 1], classes=[0, 1])
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, cwd=tmp_path)
+    assert (found.returncode, found.stdout, found.stderr) == (0, b"", b"")
+    assert only().status == "finished"
+
+
 def test_a_fit_after_parts_ends_the_run_of_the_parts() -> None:
     model = SGDClassifier()
     model.partial_fit(IRIS, SPECIES, classes=[0, 1, 2])
@@ -249,3 +202,10 @@ def test_a_model_that_scores_in_joblib_threads_gets_its_score() -> None:
     run = only()
     assert skipped(run) is None
     assert run.summary["auto/train_score"] == forest.score(IRIS, SPECIES)
+
+
+def test_what_a_search_finds_stands_at_one_step() -> None:
+    GridSearchCV(GaussianNB(), {"var_smoothing": [1e-9, 1e-3]}, cv=2).fit(IRIS, SPECIES)
+    (search,) = [run for run in runs() if run.parent is None]
+    keys = ("best_score", "best_index", "auto/refit_time", "auto/fit_time")
+    assert [search.metrics[key].last_step for key in keys] == [0, 0, 0, 0]

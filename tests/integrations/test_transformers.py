@@ -3,7 +3,6 @@
 import gc
 import os
 import random
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 
 import autotrack
+from autotrack.testing import only_run, points
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -19,19 +19,9 @@ import transformers
 from transformers import BertConfig, BertForSequenceClassification, LlamaConfig, LlamaForCausalLM, Trainer
 
 pytestmark = pytest.mark.filterwarnings("default")
+FRAMEWORK = "transformers"
 
 ROWS, BATCH = 12, 4
-
-
-@pytest.fixture(params=["by hand", "autolog"])
-def arm(request: pytest.FixtureRequest) -> Iterator[Callable[[], list[Any]]]:
-    """The callbacks of a tracked trainer."""
-    if request.param == "by hand":
-        yield lambda: [autotrack.AutoTrack()]
-        return
-    autotrack.transformers.autolog()
-    yield list
-    autotrack.autolog(disable=True)
 
 
 class Rows(torch.utils.data.Dataset):
@@ -92,16 +82,6 @@ def trainer(folder: Path, callbacks: list[Any], model: Any = None, **settings: A
     rows = settings.pop("rows", Rows())
     arguments = transformers.TrainingArguments(**settings)
     return kind(model or bert(), arguments, train_dataset=rows, eval_dataset=rows, callbacks=callbacks)
-
-
-def only_run() -> Any:
-    (run,) = autotrack.runs()
-    return run
-
-
-def points(run: Any, key: str) -> list[tuple[int, float]]:
-    series = run.history(keys=[key])[key]
-    return list(zip(series.steps.tolist(), series.values.tolist(), strict=True))
 
 
 def logged(made: Any, key: str) -> list[tuple[int, float]]:

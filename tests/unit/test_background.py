@@ -1,6 +1,8 @@
 """The helper thread: order, errors, tasks that return, and waiting that holds nothing up."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -65,3 +67,16 @@ def test_drain_from_the_helper_thread_itself_does_not_hang(inside: bool) -> None
         background.submit(lambda: answers.append(background.drain(5)))
     assert background.drain(5)
     assert len(answers) == inside
+
+
+def test_a_job_that_comes_while_the_interpreter_ends_is_done_at_once_and_holds_nothing_up() -> None:
+    code = """
+from autotrack import background
+class Late:
+    def __del__(self, submit=background.submit, write=__import__("os").write):
+        submit(write, 1, b"late")
+background.submit(len, "")
+late = Late()
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=30)
+    assert (found.returncode, found.stdout, found.stderr) == (0, b"late", b"")

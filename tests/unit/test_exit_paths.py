@@ -88,6 +88,61 @@ def test_a_sys_exit_that_was_caught_does_not_count(store: Path, tmp_path: Path) 
     assert events(store, "finish")[0].body["status"] == "finished"
 
 
+TRAINING = """
+from autotrack.training import Options, begin_training
+class SIGTERMException(SystemExit):
+    pass
+training = begin_training("test", name=None, config=None, options=Options(), nested="child")
+try:
+    END
+except BaseException as error:
+    run.log({"last": 1.0}, step=2)
+    training.finish(error)
+    raise
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "code", "status"),
+    [
+        ("sys.exit(7)", 7, "failed"),
+        ("raise SystemExit(7)", 7, "failed"),
+        ("raise SystemExit", 0, "finished"),
+        ("raise SIGTERMException", 0, "interrupted"),
+    ],
+)
+def test_an_exit_out_of_a_training_counts_behind_its_last_values(
+    store: Path, tmp_path: Path, call: str, code: int, status: str
+) -> None:
+    found, _, errors = end(start(BEGIN + TRAINING.replace("END", call), tmp_path))
+    assert (found, errors) == (code, "")
+    (finish,) = events(store, "finish")
+    assert (finish.body["status"], finish.body["exit_code"]) == (status, code)
+
+
+def test_ctrl_c_that_a_framework_made_an_exit_of_is_one(store: Path, tmp_path: Path) -> None:
+    code = (
+        BEGIN
+        + """
+from autotrack.training import Options, begin_training
+training = begin_training("test", name=None, config=None, options=Options(), nested="child")
+try:
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt as error:
+        interrupt = error
+        run.log({"last": 1.0}, step=2)
+        sys.exit(1)
+finally:
+    training.finish(interrupt)
+"""
+    )
+    assert end(start(code, tmp_path))[0] == 1
+    (finish,) = events(store, "finish")
+    assert (finish.body["status"], finish.body["exit_code"]) == ("interrupted", 1)
+    assert finish.body["error"]["type"] == "KeyboardInterrupt"
+
+
 def test_os_exit_loses_nothing_and_leaves_no_end(store: Path, tmp_path: Path) -> None:
     assert end(start(BEGIN + "os._exit(5)", tmp_path))[0] == 5
     assert [event.body for event in events(store, "m")] == [{"a": 1.0}]

@@ -14,7 +14,7 @@ import pytest
 
 from autotrack.errors import AutotrackWarning
 from autotrack.guard import STRICT
-from autotrack.importhook import _finder, when_imported
+from autotrack.importhook import _finder, _hooks, when_imported
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -29,6 +29,17 @@ class Modules:
     def write(self, name: str, code: str) -> None:
         (self.folder / f"{name}.py").write_text(code)
         importlib.invalidate_caches()
+
+
+@pytest.fixture(autouse=True)
+def _nobody_else_waits() -> Iterator[None]:
+    """An `AutoTrack` that another test made waits for the frameworks that this process has not imported yet."""
+    handles = [handle for handles in _hooks.waiting.values() for handle in handles]
+    for handle in handles:
+        _hooks.remove(handle)
+    yield
+    for handle in handles:
+        _hooks.add(handle)
 
 
 @pytest.fixture
