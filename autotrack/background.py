@@ -15,6 +15,8 @@ from typing import Any
 
 from autotrack.guard import guarded
 
+PAUSE_SECONDS = 0.1
+
 Interval = float | Callable[[], float]
 
 
@@ -42,23 +44,36 @@ class Helper:
         self.thread: threading.Thread | None = None
         self._due: list[tuple[float, int, Task]] = []
         self._order = itertools.count()
+        self._lock = threading.RLock()
+        self.pausing = False
 
     def start(self) -> bool:
         """Start the thread if there is none; False where the interpreter allows no new thread any more."""
         if sys.is_finalizing():  # up to Python 3.11 a thread's start then waits for ever
             return False
-        if self.thread is not None and self.thread.is_alive():
+        with self._lock:
+            self.pausing = False
+            if self.thread is not None and self.thread.is_alive():
+                return True
+            thread = threading.Thread(target=self._run, name="autotrack", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                return False
+            self.thread = thread
             return True
-        thread = threading.Thread(target=self._run, name="autotrack", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:
-            return False
-        self.thread = thread
-        return True
+
+    def pause(self) -> None:
+        """End the thread for a moment if it has nothing in hand; `start` goes on with what is planned and waiting."""
+        thread = self.thread
+        if thread is None or not thread.is_alive() or thread is threading.current_thread():
+            return
+        self.pausing = True
+        self.jobs.put(_nothing)
+        thread.join(PAUSE_SECONDS)
 
     def _run(self) -> None:
-        while True:
+        while not self._paused():
             wait = None if not self._due else max(0.0, self._due[0][0] - time.monotonic())
             try:
                 job = self.jobs.get(timeout=wait)
@@ -70,6 +85,12 @@ class Helper:
             else:
                 with guarded("work on the helper thread"):
                     job()
+
+    def _paused(self) -> bool:
+        with self._lock:
+            if self.pausing:
+                self.thread = None
+            return self.pausing
 
     def _run_due(self) -> None:
         task = heapq.heappop(self._due)[2]
@@ -139,9 +160,26 @@ def idle(seconds: float) -> None:
         time.sleep(seconds)
 
 
-def _forget_after_fork() -> None:
+def _nothing() -> None:
+    """A job that only wakes the thread."""
+
+
+def _before_fork() -> None:
+    """A fork of a process with threads is warned of by Python 3.12 and later; ours is not to be the reason."""
+    _state["helper"].pause()
+
+
+def _after_fork_in_parent() -> None:
+    helper = _state["helper"]
+    if helper.pausing:
+        helper.start()
+
+
+def _after_fork_in_child() -> None:
     _state["helper"] = Helper()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+    )

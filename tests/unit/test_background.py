@@ -80,3 +80,25 @@ late = Late()
 """
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=30)
     assert (found.returncode, found.stdout, found.stderr) == (0, b"late", b"")
+
+
+def test_a_fork_is_not_warned_of_because_of_us_and_tasks_go_on_after_it() -> None:
+    """Python 3.12 and later warn of a fork while the process has threads. Another library's threads would hide ours."""
+    code = """
+import os, time, warnings
+warnings.simplefilter("error")
+from autotrack import background
+seen = []
+background.every(0.01, lambda: seen.append(1))
+for _ in range(20):
+    time.sleep(0.005)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+count = len(seen)
+time.sleep(0.2)
+assert len(seen) > count, "the task ended with the fork"
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

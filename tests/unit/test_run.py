@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import threading
+import time
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +20,8 @@ from autotrack.journal.format import Event, decode
 def events(run: autotrack.Run, kind: str | None = None) -> list[Event]:
     """All events in the run's folder, in the order of the files and their sequence numbers; damaged lines fail the test."""
     found = []
+    while run.waiting():  # a slow disk: the lines are written by the helper thread
+        time.sleep(0.01)
     for path in sorted(Path(run.dir).glob("*.jsonl")):
         decoded = [decode(line) for line in path.read_bytes().splitlines()]
         assert None not in decoded
