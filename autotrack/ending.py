@@ -1,5 +1,6 @@
 """How a run ends: its status, its error, and the event that says so."""
 
+import os
 from typing import Any
 
 from autotrack import session
@@ -54,9 +55,19 @@ def _message(error: BaseException) -> str:
 
 
 def _traceback(error: BaseException) -> str | None:
+    lines, _ = reason(_traceback_lines, error)
+    return redact_text("".join(lines))[-_TRACEBACK_LENGTH:] if lines else None
+
+
+def _traceback_lines(error: BaseException) -> list[str]:
+    """The traceback as Python would print it, also while the exception is still on its way up through the user's frames."""
     if error.__traceback__ is None:
-        return None
+        return []
     import traceback
 
-    lines, _ = reason(traceback.format_exception, type(error), error, error.__traceback__)
-    return None if lines is None else redact_text("".join(lines))[-_TRACEBACK_LENGTH:]
+    found = traceback.TracebackException.from_exception(error)
+    caller = error.__traceback__.tb_frame.f_back
+    above = [] if caller is None else traceback.extract_stack(caller)
+    ours = os.path.dirname(__file__) + os.sep
+    found.stack[:0] = [frame for frame in above if not frame.filename.startswith(ours)]
+    return list(found.format())

@@ -62,6 +62,9 @@ class Call:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None and trace is not None:
+            # The user's traceback shows their frames only: leaving a `with` block adds no frame of ours again.
+            error.__traceback__ = trace.tb_next
         if self._end is None:
             return
         self.error = error

@@ -27,6 +27,12 @@ SCRIPTS = {
         except KeyError as error:
             raise RuntimeError("second") from error
         """,
+    "raises in a training that is recorded": """
+        from sklearn.linear_model import LinearRegression
+        def train(rows):
+            return LinearRegression().fit(rows, [1, 2])
+        train([[1], [2], [3]])
+        """,
     "does not compile": "print('never'\n",
     "reads its input": "import sys; print(sys.stdin.read().upper(), sys.stdin.isatty())",
     "leaves by os._exit": "import os; print('x', flush=True); os._exit(5)",

@@ -120,3 +120,18 @@ def test_nothing_is_recorded_inside_disabled_and_blocks_nest(
     assert training is not None
     training.finish()
     assert len(autotrack.runs()) == 1
+
+
+def test_a_failed_fits_record_names_the_line_of_the_script_that_called_it(store: Path) -> None:
+    from sklearn.linear_model import LinearRegression
+
+    autotrack.sklearn.autolog()
+    try:
+        with pytest.raises(ValueError, match="inconsistent") as caught:
+            LinearRegression().fit([[1], [2], [3]], [1, 2])  # the script's line
+    finally:
+        autotrack.autolog(disable=True)
+    (run,) = autotrack.runs()
+    assert "# the script's line" in run.error["traceback"]
+    assert "in fit" in run.error["traceback"]
+    assert "observed" not in [frame.name for frame in caught.traceback]
