@@ -116,12 +116,22 @@ def test_python_in_the_documentation_compiles(page: Path) -> None:
         compile(block, str(page), "exec")
 
 
+SEARCH_NEEDS = """
+from sklearn.decomposition import PCA
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+X, y = load_digits(return_X_y=True)
+"""
+
+
 def test_the_readmes_loop_and_its_reading_back_work(tmp_path: Path) -> None:
     blocks = fenced(README, "python")
     (loop,) = [block for block in blocks if "run.log(" in block]
     (reading,) = [block for block in blocks if "autotrack.runs(" in block]
-    (sklearn,) = [block for block in blocks if "LogisticRegression" in block]
-    for number, block in enumerate([sklearn, loop, reading]):
+    (sklearn,) = [block for block in blocks if "autotrack.autolog()" in block]
+    (search,) = [block for block in blocks if "GridSearchCV" in block]
+    for number, block in enumerate([sklearn, sklearn + SEARCH_NEEDS + search, loop, reading]):
         script = tmp_path / f"block{number}.py"
         script.write_text(block, encoding="utf-8")
         env = {key: value for key, value in os.environ.items() if not key.startswith("AUTOTRACK_")}
