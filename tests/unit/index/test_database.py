@@ -106,6 +106,7 @@ def test_an_index_that_somebody_holds_is_built_in_memory(filled: Any) -> None:
     filled.journal("new4444444").start().finish()
     database = Database(filled.layout, wait=0.2)
     index = open_index(filled.root)
+    index.close()
     index._database = database
     database.refill = lambda: None
     with pytest.warns(AutotrackWarning, match="held by another process"):
@@ -114,6 +115,7 @@ def test_an_index_that_somebody_holds_is_built_in_memory(filled: Any) -> None:
     assert [
         described for described in filled.everything(index) if described["id"] != "'new4444444'"
     ] == expected
+    index.close()
     holder.rollback()
     holder.close()
     assert filled.layout.index.exists()
