@@ -40,7 +40,7 @@ def table(result: dict[str, Any]) -> str:
     log, process, fit, reading = (result[name] for name in NAMES)
     rows = [
         (
-            "`log()` of 4 scalars, on the disk's side of the process when it returns",
+            "`log()` of 4 scalars, in the kernel when it returns",
             f"{log['log_us']:.1f} µs: {log['ratio']:.2f} of a `json.dumps` line to a buffered file",
         ),
         ("`import autotrack`", f"{process['import_ms']:.0f} ms, {max(process['import_mib'], 0):.1f} MiB"),

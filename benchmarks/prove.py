@@ -19,7 +19,16 @@ def main() -> int:
     seed = os.environ.setdefault("AUTOTRACK_TEST_SEED", str(time.time_ns() % 2**32))
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        words = ["pytest", "-q", "-m", "proof", f"--junitxml={report}", *sys.argv[1:]]
+        words = [
+            "pytest",
+            "-q",
+            "-m",
+            "proof",
+            "-o",
+            "junit_family=xunit1",
+            f"--junitxml={report}",
+            *sys.argv[1:],
+        ]
         code = subprocess.run([Path(sys.executable).parent / words[0], *words[1:]], check=False).returncode
         cases = [case(each) for each in xml.etree.ElementTree.parse(report).iter("testcase")]
     result = stamp() | {"seed": int(seed), "proofs": cases}
