@@ -8,7 +8,7 @@ from typing import Any
 
 from autotrack import background
 from autotrack.errors import AutotrackError
-from autotrack.guard import guarded, warn
+from autotrack.guard import guarded, printable, warn
 from autotrack.layout import Layout
 from autotrack.objects import ObjectStore
 from autotrack.steps import step_number
@@ -61,16 +61,24 @@ class Attachments(ABC):
         from autotrack import artifacts
 
         with guarded(what):
+            objects = ObjectStore(self.layout.objects)
             try:
-                body = make(artifacts, ObjectStore(self.layout.objects))
-            except (AutotrackError, OSError) as error:
-                warn(
-                    "artifact",
-                    str(error) if str(error).startswith(what) else f"{what}: {error}",
-                    key=str(error)[:99],
-                )
+                body = make(artifacts, objects)
+            except AutotrackError as error:
+                message = str(error) if str(error).startswith(what) else f"{what}: {error}"
+                warn("artifact", message, key=message[:99])
+                return
+            except OSError as error:
+                self._not_kept(what, error)
                 return
             self.event("artifact", body | {"step": None if step is None else step_number(step)})
+            background.submit(_sync, objects)
+
+    def _not_kept(self, what: str, error: OSError) -> None:
+        """The record names each thing that the disk refused; the user is told of the first."""
+        message = f"{what}: {error}. It is missing from the record."
+        if not warn("artifact", message, key=(what, error.errno)):
+            self.event("warning", {"slug": "artifact", "message": printable(message)})
 
     def _note_input(self, path: Path, role: str) -> None:
         from autotrack.artifacts import input_facts
@@ -84,3 +92,14 @@ class Attachments(ABC):
                 f"log_input: {str(path)!r} could not be read ({why}). Give the path of a file or folder that exists.",
                 key=str(path),
             )
+
+
+def _sync(objects: ObjectStore) -> None:
+    try:
+        objects.sync()
+    except OSError as error:
+        warn(
+            "disk",
+            f"What was stored in {objects.folder} could not be synced ({error.strerror or error}): a power loss may cost it.",
+            key=("sync", objects.folder),
+        )

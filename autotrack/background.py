@@ -3,13 +3,12 @@
 The thread is a daemon, starts with the first job, and is left behind by a fork: the child starts one of its own when it needs it.
 """
 
-import heapq
-import itertools
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable
+from math import inf
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -26,14 +25,17 @@ class Task:
     def __init__(self, interval: Interval, function: Callable[[], object]) -> None:
         self.interval = interval
         self.function: Callable[[], object] | None = function
+        self.due = inf
 
     def cancel(self) -> None:
         """No further call begins."""
         self.function = None
 
-    def seconds(self) -> float:
-        """How long to wait until the next call."""
-        return self.interval() if callable(self.interval) else self.interval
+    def plan(self) -> None:
+        """The next call begins one interval from now."""
+        with guarded("planning work on the helper thread"):
+            seconds = self.interval() if callable(self.interval) else self.interval
+            self.due = time.monotonic() + seconds
 
 
 class Helper:
@@ -42,25 +44,34 @@ class Helper:
     def __init__(self) -> None:
         self.jobs: SimpleQueue[Callable[[], object] | Task] = SimpleQueue()
         self.thread: threading.Thread | None = None
-        self._due: list[tuple[float, int, Task]] = []
-        self._order = itertools.count()
-        self._lock = threading.RLock()
         self.pausing = False
+        self._tasks: list[Task] = []
+        self._starting = False
+        self._lock = threading.RLock()
+
+    def alive(self) -> bool:
+        """Whether there is a thread."""
+        return self.thread is not None and self.thread.is_alive()
 
     def start(self) -> bool:
-        """Start the thread if there is none; False where the interpreter allows no new thread any more."""
+        """Start the thread if there is none; False where the interpreter or the system allows no new thread."""
         if sys.is_finalizing():  # up to Python 3.11 a thread's start then waits for ever
             return False
         with self._lock:
             self.pausing = False
-            if self.thread is not None and self.thread.is_alive():
+            if (
+                self.alive() or self._starting
+            ):  # a finalizer or a signal may come here while the thread starts
                 return True
-            thread = threading.Thread(target=self._run, name="autotrack", daemon=True)
+            self._starting = True
             try:
+                thread = threading.Thread(target=self._run, name="autotrack", daemon=True)
                 thread.start()
-            except RuntimeError:
+                self.thread = thread
+            except (RuntimeError, MemoryError):
                 return False
-            self.thread = thread
+            finally:
+                self._starting = False
             return True
 
     def pause(self) -> None:
@@ -73,45 +84,70 @@ class Helper:
         thread.join(PAUSE_SECONDS)
 
     def _run(self) -> None:
-        while not self._paused():
-            wait = None if not self._due else max(0.0, self._due[0][0] - time.monotonic())
-            try:
-                job = self.jobs.get(timeout=wait)
-            except Empty:
-                self._run_due()
-                continue
-            if isinstance(job, Task):
-                self._plan(job)
-            else:
-                with guarded("work on the helper thread"):
-                    job()
+        try:
+            self._plan_interrupted()
+            while not self._over():
+                self._next()
+        finally:
+            self._succeed()
 
-    def _paused(self) -> bool:
+    def _plan_interrupted(self) -> None:
+        """The thread before this one may have been ended in the middle of a task."""
+        for task in self._tasks:
+            if task.due == inf:
+                task.plan()
+
+    def _over(self) -> bool:
+        """Whether this thread is to end: for a pause, or because its start was interrupted."""
         with self._lock:
             if self.pausing:
                 self.thread = None
-            return self.pausing
+            return self.thread is not threading.current_thread()
 
-    def _run_due(self) -> None:
-        task = heapq.heappop(self._due)[2]
-        if task.function is None:
+    def _next(self) -> None:
+        task = self._first_task()
+        if task is not None and task.due <= time.monotonic():  # however many jobs wait
+            self._call(task)
             return
-        with guarded("work on the helper thread"):
-            task.function()
-        self._plan(task)
+        try:
+            job = self.jobs.get(timeout=None if task is None else max(0.0, task.due - time.monotonic()))
+        except Empty:
+            return
+        if isinstance(job, Task):
+            self._tasks.append(job)
+            job.plan()
+        else:
+            with guarded("work on the helper thread"):
+                job()
 
-    def _plan(self, task: Task) -> None:
-        with guarded("planning work on the helper thread"):
-            heapq.heappush(self._due, (time.monotonic() + task.seconds(), next(self._order), task))
+    def _succeed(self) -> None:
+        """A job that ends the thread (SystemExit does) ends neither what waits nor the tasks: another thread goes on."""
+        with self._lock:
+            if self.thread is threading.current_thread():
+                self.thread = None
+                self.start()
+
+    def _first_task(self) -> Task | None:
+        if any(task.function is None for task in self._tasks):
+            self._tasks = [task for task in self._tasks if task.function is not None]
+        return min((task for task in self._tasks if task.due < inf), key=lambda task: task.due, default=None)
+
+    def _call(self, task: Task) -> None:
+        function, task.due = task.function, inf
+        if function is not None:
+            with guarded("work on the helper thread"):
+                function()
+        task.plan()
 
     def idle(self, seconds: float) -> None:
         """Wait, and do what becomes due meanwhile."""
         until = time.monotonic() + seconds
         while (now := time.monotonic()) < until:
-            if self._due and self._due[0][0] <= now:
-                self._run_due()
+            task = self._first_task()
+            if task is not None and task.due <= now:
+                self._call(task)
             else:
-                time.sleep(min(until, self._due[0][0] if self._due else until) - now)
+                time.sleep(min(until, until if task is None else task.due) - now)
 
 
 _state = {"helper": Helper()}
@@ -131,20 +167,17 @@ def every(interval: Interval, function: Callable[[], object]) -> Task:
     """Call a function again and again on the helper thread, the first time after one interval (seconds)."""
     task = Task(interval, function)
     helper = _state["helper"]
-    if helper.start():
-        helper.jobs.put(task)
+    helper.start()
+    helper.jobs.put(task)
     return task
 
 
 def drain(timeout: float) -> bool:
     """Wait until everything submitted before is done; False if that took longer than `timeout` seconds."""
     helper = _state["helper"]
-    if (
-        sys.is_finalizing()
-        or helper.thread is None
-        or not helper.thread.is_alive()
-        or helper.thread is threading.current_thread()
-    ):
+    if sys.is_finalizing() or helper.thread is threading.current_thread():
+        return helper.jobs.empty()
+    if not helper.alive() and (helper.jobs.empty() or not helper.start()):
         return helper.jobs.empty()
     done = threading.Event()
     helper.jobs.put(done.set)

@@ -8,7 +8,7 @@ are imported, before or after the object is made, so that `isinstance` holds whe
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any, ClassVar, Generic, TypeVar
 from weakref import ReferenceType, WeakSet, ref
@@ -203,16 +203,9 @@ class AutoTrack:
             return _remake, (type(self)._plain,), state
         return _remake, (AutoTrack,), state | {"_options": self.options or Options()}
 
-    def _handle(self, framework: str, hook: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        with guarded(f"the {framework} hook {hook}"):
-            adapter = self._adapters.get(framework)
-            if adapter is None:
-                adapter = self._adapters[framework] = adapters()[framework](self)
-            if adapter.watch.refused:
-                return
-            method = getattr(adapter, hook, None)
-            if method is not None:
-                method(*args, **kwargs)
+    def _adapter(self, framework: str) -> Adapter:
+        adapter = self._adapters[framework] = adapters()[framework](self)
+        return adapter
 
 
 AutoTrack._plain = AutoTrack
@@ -304,19 +297,32 @@ def _hooks(bases: dict[str, tuple[type, ...]]) -> dict[str, Any]:
 
 
 def _hook(name: str, frameworks: tuple[str, ...]) -> Any:
-    candidates = [(framework, adapters()[framework].claims) for framework in frameworks]
-    only = frameworks[0]
-
-    def for_one(self: AutoTrack, *args: Any, **kwargs: Any) -> None:
-        self._handle(only, name, args, kwargs)
+    """The method of that name; a training calls some of them several times a step, so it does little."""
+    candidates = [(adapters()[framework].claims, _handler(name, framework)) for framework in frameworks]
 
     def for_several(self: AutoTrack, *args: Any, **kwargs: Any) -> None:
-        for framework, claims in candidates:
+        for claims, handler in candidates:
             if claims(args):
-                self._handle(framework, name, args, kwargs)
+                handler(self, *args, **kwargs)
                 return
 
-    hook = for_one if len(candidates) == 1 else for_several
+    hook = candidates[0][1] if len(candidates) == 1 else for_several
     hook.__name__ = name
     hook.__qualname__ = f"AutoTrack.{name}"
     return hook
+
+
+def _handler(name: str, framework: str) -> Callable[..., None]:
+    """What one framework's adapter does at a hook, if it has a method of that name; its errors end in a warning."""
+    guard = guarded(f"the {framework} hook {name}")
+    method: Any = getattr(adapters()[framework], name, None)
+
+    def handler(self: AutoTrack, *args: Any, **kwargs: Any) -> None:
+        if method is None:
+            return
+        with guard:
+            adapter = self._adapters.get(framework) or self._adapter(framework)
+            if not adapter.watch.refused:
+                method(adapter, *args, **kwargs)
+
+    return handler

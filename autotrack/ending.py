@@ -1,12 +1,19 @@
 """How a run ends: its status, its error, and the event that says so."""
 
 import os
+from collections.abc import Callable, Iterable
+from time import monotonic
 from typing import Any
 
-from autotrack import session
-from autotrack.guard import describe, reason
+from autotrack import background, marks, session
+from autotrack.bounded import within
+from autotrack.guard import describe, reason, warn
 from autotrack.journal.writer import Journal
+from autotrack.layout import Layout
 from autotrack.redact import redact_text
+
+LAST_SECONDS = 1.0
+"""What is left of the patience at the end for the disk alone; half of it also when there is no patience left."""
 
 _TRACEBACK_LENGTH = 20_000
 
@@ -48,6 +55,41 @@ def close_journal(journal: Journal, wait: bool = False) -> None:
     fd = journal.close(wait=wait)
     if fd is not None:
         session.retire(fd)
+
+
+def wait_for_helper(journal: Journal, jobs: Iterable[Callable[[], object]], until: float) -> None:
+    """Let the helper thread do these jobs and what it has in hand; where it does not answer, no caller touches the disk."""
+    for job in jobs:
+        background.submit(job)
+    if not background.drain(max(0.0, until - LAST_SECONDS - monotonic())):
+        journal.hold()
+        session.hold()
+
+
+def write_out(
+    journal: Journal, layout: Layout, run_id: str, until: float, *, foreign: bool, open: bool
+) -> None:
+    """Write and sync what a journal still holds and take the run's mark away; a disk that hangs is not waited for longer.
+
+    `until`: monotonic seconds. `foreign`: another process ends the run. `open`: the file stays open for what is logged later.
+    """
+
+    def write() -> None:
+        if open:
+            journal.settle()
+        else:
+            close_journal(journal, wait=True)
+        if not foreign:
+            marks.unmark_open(layout, run_id)
+
+    if not within(max(until - monotonic(), LAST_SECONDS / 2), "writing out a journal", write):
+        journal.hold()
+        session.hold()
+        warn(
+            "disk-hangs",
+            f"{journal.folder} does not answer: the last events of the run {run_id} may not be on the disk.",
+            key=run_id,
+        )
 
 
 def _message(error: BaseException) -> str:

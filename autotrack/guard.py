@@ -72,11 +72,11 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def warn(slug: str, message: str, key: Hashable = None) -> None:
-    """Warn the user once per key (default: the slug), and write the warning into the active run."""
+def warn(slug: str, message: str, key: Hashable = None) -> bool:
+    """Warn the user once per key (default: the slug), and write the warning into the active run; False if told before."""
     key = (slug, key)
     if key in _told:
-        return
+        return False
     message = printable(message)
     if len(_told) < 10_000:
         _told.add(key)
@@ -85,13 +85,16 @@ def warn(slug: str, message: str, key: Hashable = None) -> None:
             listener(slug, message)
         except Exception as error:
             _print(f"autotrack: a warning could not be recorded: {describe(error)}")
-    if flag("SILENT"):
-        return
-    text = f"autotrack: {message} [{slug}]"
+    if not flag("SILENT"):
+        _show(f"autotrack: {message} [{slug}]")
+    return True
+
+
+def _show(text: str) -> None:
     try:
         warnings.warn(AutotrackWarning(text), stacklevel=_level_of_caller())
-    except AutotrackWarning:
-        # The user turned warnings into errors; that is for their code, not a reason to stop the training.
+    except Exception:
+        # The user turned warnings into errors, or shows them in a way that fails: no reason to stop the training.
         _print(text)
 
 

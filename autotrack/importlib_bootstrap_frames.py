@@ -14,7 +14,7 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autotrack.patcher import Begin, Patcher
+    from autotrack.patcher import Begin, Hear, Patcher
 
 
 def observing(original: Callable[..., Any], patcher: "Patcher", begin: "Begin") -> Callable[..., Any]:
@@ -33,6 +33,22 @@ def observing(original: Callable[..., Any], patcher: "Patcher", begin: "Begin") 
     return observed
 
 
+def heard(original: Callable[..., Any], patcher: "Patcher", hear: "Hear") -> Callable[..., Any]:
+    """As `observing`, for functions that are called at every step: `hear` is told of each call that has returned."""
+    quiet, guard = patcher.quiet, patcher.guard
+
+    @wraps(original)
+    def listened(*args: Any, **kwargs: Any) -> Any:
+        with quiet:
+            result = original(*args, **kwargs)
+        if patcher.live:
+            with guard:
+                hear(args, kwargs, result)
+        return result
+
+    return listened
+
+
 class PortableMethod:
     """An observed method of a class that may be pickled by value.
 
@@ -41,10 +57,10 @@ class PortableMethod:
     whoever pickles the class gets the original.
     """
 
-    def __init__(self, original: Callable[..., Any], patcher: "Patcher", begin: "Begin") -> None:
+    def __init__(self, original: Callable[..., Any], observed: Callable[..., Any]) -> None:
         update_wrapper(self, original)
         self._original = original
-        self._observed = observing(original, patcher, begin)
+        self._observed = observed
 
     def __get__(self, instance: object, owner: type | None = None) -> Callable[..., Any]:
         return self._observed if instance is None else MethodType(self._observed, instance)

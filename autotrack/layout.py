@@ -57,8 +57,8 @@ def decode_project(folder: str) -> str:
 def git_root(start: Path) -> Path | None:
     """The nearest folder upwards that holds a `.git` (folder, or file as in worktrees and submodules)."""
     for folder in _upwards(start):
-        if os.path.lexists(folder / ".git"):
-            return folder
+        if os.path.lexists(os.path.join(folder, ".git")):
+            return Path(folder)
     return None
 
 
@@ -66,21 +66,27 @@ def find_store(start: Path | None = None) -> Path:
     """The store: AUTOTRACK_DIR, else the nearest `.autotrack` upwards, else at the git root, else in the working folder."""
     override = setting("DIR")
     if override:
-        return Path(os.path.abspath(os.path.expanduser(override)))
+        return absolute(override)
     start = working_folder() if start is None else start
     root = None
     for folder in _upwards(start):
-        if (folder / STORE).is_dir():
-            return folder / STORE
-        if root is None and os.path.lexists(folder / ".git"):
+        store = os.path.join(folder, STORE)
+        if os.path.isdir(store):
+            return Path(store)
+        if root is None and os.path.lexists(os.path.join(folder, ".git")):
             root = folder
-    return (root or start) / STORE
+    return Path(root or start, STORE)
 
 
 def default_project(start: Path | None = None) -> str:
     """The name of the git root's folder, else of the working folder."""
     start = working_folder() if start is None else start
     return (git_root(start) or start).name or "default"
+
+
+def absolute(path: str) -> Path:
+    """A path from the root on, `~` and `..` resolved, also when the working folder was deleted under us."""
+    return Path(os.path.normpath(working_folder() / os.path.expanduser(path)))
 
 
 def working_folder() -> Path:
@@ -102,8 +108,12 @@ def cache_folder() -> Path:
 
 
 def fallback_store() -> Path:
-    """Where runs go when the store refuses them: AUTOTRACK_FALLBACK, else the user's state folder."""
-    return Path(setting("FALLBACK") or state_folder() / "store")
+    """Where runs go when the store refuses them: AUTOTRACK_FALLBACK, else the user's state folder, else the temporary one."""
+    given = setting("FALLBACK")
+    if given:
+        return absolute(given)
+    place = state_folder()
+    return (place if _may_be_written(place) else _temporary_folder()) / "store"
 
 
 class Layout:
@@ -175,10 +185,14 @@ def check_store(root: Path) -> None:
 def make_private_folder(path: Path) -> None:
     """Make a folder and its parents: 0700, or as the parent where that is setgid (a team's store)."""
     parent = path.parent
-    if not parent.is_dir() and parent != path:
-        make_private_folder(parent)
     try:
-        os.mkdir(path, 0o700)
+        try:
+            os.mkdir(path, 0o700)
+        except FileNotFoundError:
+            if parent == path:
+                raise
+            make_private_folder(parent)
+            os.mkdir(path, 0o700)
     except FileExistsError:
         if not path.is_dir():
             raise
@@ -196,14 +210,19 @@ def open_private(path: str | Path, flags: int) -> int:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write a small new file; FileExistsError when it is there."""
+    """Write a small new file, the whole of it or none; FileExistsError when it is there."""
     fd = open_private(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    whole = False
     try:
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view) :]
+        whole = True
     finally:
         os.close(fd)
+        if not whole:
+            with suppress(OSError):
+                os.unlink(path)
 
 
 def replace_private(path: Path, data: bytes) -> None:
@@ -228,9 +247,12 @@ def is_temporary(path: Path) -> bool:
     )
 
 
-def _upwards(start: Path) -> Iterator[Path]:
-    yield start
-    yield from start.parents
+def _upwards(start: Path) -> Iterator[str]:
+    """A folder and those above it, as text: paths as objects take several times as long."""
+    folder, below = os.fspath(start), ""
+    while folder != below:
+        yield folder
+        folder, below = os.path.dirname(folder), folder
 
 
 def _user_folder(variable: str, below_home: str) -> Path:
@@ -240,6 +262,18 @@ def _user_folder(variable: str, below_home: str) -> Path:
     home = os.path.expanduser("~")
     if home not in ("~", "", "/"):
         return Path(home) / below_home / "autotrack"
+    return _temporary_folder()
+
+
+def _may_be_written(place: Path) -> bool:
+    """Whether a folder can be written to, or made."""
+    nearest = next(
+        folder for folder in (place, *place.parents) if os.path.lexists(folder) or folder == folder.parent
+    )
+    return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
+
+
+def _temporary_folder() -> Path:
     import tempfile
 
     return Path(tempfile.gettempdir()) / f"autotrack-{os.getuid() if hasattr(os, 'getuid') else 'user'}"

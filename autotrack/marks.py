@@ -26,8 +26,8 @@ class Owner(NamedTuple):
 
 
 def mark_open(layout: Layout, run_id: str, project: str) -> None:
-    """Say that the run is live, so that nobody looks into the finished ones."""
-    with suppress(FileExistsError):
+    """Say that the run is live, so that nobody looks into the finished ones; where the disk refuses that, it is said later."""
+    with suppress(OSError):
         write_private(layout.open / run_id, orjson.dumps({"project": project}))
 
 

@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -23,6 +24,7 @@ class ObjectStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._fresh: list[Path] = []
 
     def path(self, digest: str) -> Path:
         """Where the object of this digest lies, whether it is there or not."""
@@ -34,39 +36,59 @@ class ObjectStore:
 
     def put_bytes(self, data: bytes) -> Stored:
         """Store some bytes; those that are there already are not written again."""
-        digest = hashlib.sha256(data).hexdigest()
-        if not self.has(digest):
-            temporary = self._temporary()
-            fd = open_private(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-            with os.fdopen(fd, "wb") as target:
+        stored = Stored(hashlib.sha256(data).hexdigest(), len(data))
+        if not self._is_whole(stored):
+            with self._temporary() as (temporary, target):
                 target.write(data)
-            self._settle(temporary, digest)
-        return Stored(digest, len(data))
+            self._settle(temporary, stored)
+        return stored
 
     def put_file(self, path: Path) -> Stored:
         """Store a copy of a file as it is now, read once in pieces of 1 MiB; OSError when it cannot be read or written."""
-        with open(path, "rb") as source:
-            temporary = self._temporary()
-            fd = open_private(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-            try:
-                with os.fdopen(fd, "wb") as target:
-                    stored = _copy(source, target)
-            except OSError:
-                with suppress(OSError):
-                    os.unlink(temporary)
-                raise
-        self._settle(temporary, stored.digest)
+        with open(path, "rb") as source, self._temporary() as (temporary, target):
+            stored = _copy(source, target)
+        self._settle(temporary, stored)
         return stored
 
-    def _temporary(self) -> Path:
+    def sync(self) -> None:
+        """fsync what was stored since the last call, so that it survives a power loss; OSError where the disk refuses."""
+        while self._fresh:
+            for place in (self._fresh[0], self._fresh[0].parent):
+                fd = os.open(place, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+                try:
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+            del self._fresh[0]
+
+    @contextmanager
+    def _temporary(self) -> Iterator[tuple[Path, BinaryIO]]:
+        """A file to write to, which goes again where it cannot be written whole."""
         if not self.folder.is_dir():
             make_private_folder(self.folder)
-        return self.folder / f"{os.getpid()}-{new_run_id()}.tmp"
-
-    def _settle(self, temporary: Path, digest: str) -> None:
-        final = self.path(digest)
+        path = self.folder / f"{os.getpid()}-{new_run_id()}.tmp"
+        fd = open_private(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        whole = False
         try:
-            if final.is_file():
+            with os.fdopen(fd, "wb") as target:
+                yield path, target
+            whole = True
+        finally:
+            if not whole:
+                with suppress(OSError):
+                    os.unlink(path)
+
+    def _is_whole(self, stored: Stored) -> bool:
+        """Whether the object is there in its full length: a power loss may have left an empty file under its name."""
+        try:
+            return self.path(stored.digest).stat().st_size == stored.size
+        except OSError:
+            return False
+
+    def _settle(self, temporary: Path, stored: Stored) -> None:
+        final = self.path(stored.digest)
+        try:
+            if self._is_whole(stored):
                 os.unlink(temporary)
                 return
             if not final.parent.is_dir():
@@ -76,6 +98,7 @@ class ObjectStore:
             with suppress(OSError):
                 os.unlink(temporary)
             raise
+        self._fresh.append(final)
 
 
 def _copy(source: BinaryIO, target: BinaryIO) -> Stored:

@@ -11,16 +11,14 @@ from autotrack.config import setting
 from autotrack.errors import StoreError
 from autotrack.exits import watch_exit
 from autotrack.guard import forget, guarded, warn
-from autotrack.journal.writer import Journal
 from autotrack.layout import (
     Layout,
+    absolute,
     decode_project,
     default_project,
     encode_project,
-    fallback_store,
     find_store,
     is_run_id,
-    is_temporary,
     new_run_id,
 )
 from autotrack.process import is_worker, rank
@@ -28,9 +26,9 @@ from autotrack.run import Run
 from autotrack.start import Start
 from autotrack.steps import items
 from autotrack.values import show
+from autotrack.where import journal_in, usable
 
-_checked: set[Path] = set()
-"""Stores that this process has made or found usable; one that vanishes later is made again with the run's folder."""
+DESCRIBE_SECONDS = 0.05
 
 RESUME_WORDS = ("allow", "must", "never")
 
@@ -108,9 +106,7 @@ def open_root(wanted: Wanted, opened_by: str, framework: str | None = None) -> R
         forget()
     owner = marks.owner()
     parent = wanted.parent or (owner.run if owner is not None else None)
-    layout = _usable(
-        wanted.dir or (owner.store if owner is not None and not setting("DIR") else find_store())
-    )
+    layout = usable(wanted.dir or (owner.store if owner is not None and not setting("DIR") else find_store()))
     given = wanted.id or (setting("RUN_ID") if marks.OWNER not in os.environ else None)
     found = _find(layout, given) if given else None
     if found is not None and wanted.resume == "never":
@@ -136,12 +132,17 @@ def open_root(wanted: Wanted, opened_by: str, framework: str | None = None) -> R
         opened_by,
         framework,
     )
-    journal = _journal(layout, project, run_id, "run")
+    journal = journal_in(layout, project, run_id, "run")
     run = Run(journal, layout, facts, id=run_id)
     run.event("start", facts.body(resumed=found is not None))
     marks.export(run_id, project, layout.root)
     session.register(run)
-    background.submit(_surround, run, project)
+    surround = Surrounding(run, project)
+    if opened_by == "training":
+        surround.later()
+    else:
+        background.submit(surround.describe)
+    run.before_close(surround.describe)
     run.opened_in(monotonic_ns() - started)
     return run
 
@@ -191,7 +192,7 @@ def attach() -> Run | None:
     if owner is None:
         return None
     layout = Layout(owner.store)
-    journal = _journal(layout, owner.project, owner.run, "worker")
+    journal = journal_in(layout, owner.project, owner.run, "worker")
     facts = Start(owner.run, owner.project, None, None, (), "", "worker")
     run = (RankRun if rank() > 0 else Run)(journal, layout, facts, id=owner.run)
     run.foreign = True
@@ -199,66 +200,36 @@ def attach() -> Run | None:
     return run
 
 
-def _journal(layout: Layout, project: str, run_id: str, role: str) -> Journal:
-    def elsewhere() -> Path | None:
-        return Layout(fallback_store()).run_dir(project, run_id)
+class Surrounding:
+    """What the helper thread does once for a run: mark it as live, begin to sample the machine, describe what surrounds it."""
 
-    journal = Journal(
-        layout.run_dir(project, run_id),
-        run=run_id,
-        project=project,
-        role=role,
-        rank=rank(),
-        fallback=elsewhere,
-    )
-    journal.start()
-    return journal
+    def __init__(self, run: Run, project: str) -> None:
+        self._run: Run | None = run
+        self._project = project
+        self._task: background.Task | None = None
 
+    def later(self) -> None:
+        """Wait a moment: a fit of a millisecond is not to share its interpreter with our work."""
+        self._task = background.every(DESCRIBE_SECONDS, self.describe)
 
-def _usable(store: Path) -> Layout:
-    """The store's layout with its folders made; where that cannot be, the fallback store, with one warning."""
-    layout = Layout(store)
-    if store in _checked:
-        return layout
-    try:
-        layout.create()
-        if not os.access(layout.runs, os.W_OK | os.X_OK):
-            raise StoreError(f"{store} may not be written by this user.")
-    except StoreError as error:
-        other = Layout(fallback_store())
-        try:
-            other.create()
-        except StoreError as second:
-            warn(
-                "store",
-                f"{error} The fallback does not work either: {second} Events are kept in memory only.",
-                key=str(store),
-            )
-            return layout
-        warn("store", f"{error} This run is recorded in {other.root} instead.", key=str(store))
-        return other
-    _checked.add(store)
-    if not setting("DIR") and is_temporary(store):
-        warn(
-            "temporary-store",
-            f"The store {store} lies in a folder that the system empties; set AUTOTRACK_DIR to keep it.",
-            key=str(store),
-        )
-    return layout
+    def describe(self) -> None:
+        """On the helper thread; a second call does nothing."""
+        run, self._run = self._run, None
+        if self._task is not None:
+            self._task.cancel()
+        if run is None:
+            return
+        if run in session.open_runs():
+            with guarded("marking a run as open"):
+                marks.mark_open(run.layout, run.id, self._project)
+            with guarded("starting the sampler"):
+                from autotrack.sampler import start
 
+                run.on_finish(start(run).stop)
+        with guarded("capturing the environment"):
+            from autotrack.capture.collect import collect
 
-def _surround(run: Run, project: str) -> None:
-    """On the helper thread: say that the run is live, describe what surrounds it, and begin to sample the machine."""
-    with guarded("marking a run as open"):
-        marks.mark_open(run.layout, run.id, project)
-    with guarded("starting the sampler"):
-        from autotrack.sampler import start
-
-        run.on_finish(start(run).stop)
-    with guarded("capturing the environment"):
-        from autotrack.capture.collect import collect
-
-        collect(run)
+            collect(run)
 
 
 def _find(layout: Layout, run_id: str) -> tuple[str, str] | None:
@@ -331,7 +302,7 @@ def _folder(given: Any) -> Path | None:
     if not given:
         return None
     try:
-        return Path(os.path.abspath(os.path.expanduser(os.fsdecode(given))))
+        return absolute(os.fsdecode(given))
     except TypeError:
         warn(
             "dir",

@@ -18,13 +18,14 @@ from types import ModuleType, TracebackType
 from typing import Any, Self
 from weakref import ref
 
-from autotrack.guard import attempt
-from autotrack.importlib_bootstrap_frames import PortableMethod, observing
+from autotrack.guard import attempt, guarded
+from autotrack.importlib_bootstrap_frames import PortableMethod, heard, observing
 
 MARK = "__autotrack_patch__"
 
 Owner = Any  # a class, a module, or an object whose attribute is called (the `fn` of a descriptor)
 Begin = Callable[["Call"], "Callable[[Call], object] | None"]
+Hear = Callable[[tuple[Any, ...], dict[str, Any], Any], object]
 
 
 class _Absent:
@@ -74,6 +75,24 @@ class Call:
         self.result = result
 
 
+class _Quiet:
+    """An error that passes through takes no frame of ours along; see `Call.__exit__`."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None and trace is not None:
+            error.__traceback__ = trace.tb_next
+
+
+_QUIET = _Quiet()
+
+
 class _Patch:
     """One replaced attribute. It hangs on the replacement, so that a class that nobody needs any more can
     go.
@@ -97,6 +116,8 @@ class Patcher:
         """False once `restore()` was called; replacements that are still in place then act as the
         originals.
         """
+        self.quiet = _QUIET
+        self.guard = guarded("recording a call")
         self._lock = RLock()
         self._owners: dict[tuple[int, str], tuple[ref[Any], Any]] = {}
         self._functions: list[tuple[Any, Any]] = []
@@ -110,8 +131,14 @@ class Patcher:
         Errors in either are warned of and swallowed; the user's call runs once and returns what it returns.
         `portable`: for methods of classes that users subclass in scripts; see `PortableMethod`.
         """
-        make = PortableMethod if portable else observing
-        self.replace(owner, name, lambda original: make(original, self, begin))
+        self._wrap(owner, name, lambda original: observing(original, self, begin), portable)
+
+    def listen(self, owner: Owner, name: str, hear: Hear, portable: bool = False) -> None:
+        """Call `hear(args, kwargs, result)` behind each call of `owner.name` that returns.
+
+        `observe` for what is called at every step of a training: it costs a third of it, and changes nothing.
+        """
+        self._wrap(owner, name, lambda original: heard(original, self, hear), portable)
 
     def replace(self, owner: Owner, name: str, make: Callable[[Any], Any]) -> None:
         """Put `make(original)` in the place of `owner.name`.
@@ -174,6 +201,13 @@ class Patcher:
     def call(self, begin: Begin, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         """The context in which an observed function is called."""
         return Call(begin, args, kwargs)
+
+    def _wrap(self, owner: Owner, name: str, wrap: Callable[[Any], Any], portable: bool) -> None:
+        self.replace(
+            owner,
+            name,
+            lambda original: PortableMethod(original, wrap(original)) if portable else wrap(original),
+        )
 
     def _stands(self, owner: Owner, name: str) -> bool:
         known = self._owners.get((id(owner), name))

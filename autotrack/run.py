@@ -4,7 +4,7 @@ import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from time import monotonic_ns
+from time import monotonic, monotonic_ns
 from types import TracebackType
 from typing import Any
 from zlib import crc32
@@ -13,16 +13,24 @@ from orjson import dumps
 
 from autotrack import background, marks, session
 from autotrack.attachments import Attachments
-from autotrack.ending import close_journal, error_line, finish_body, status_of
+from autotrack.ending import (
+    close_journal,
+    error_line,
+    finish_body,
+    status_of,
+    wait_for_helper,
+    write_out,
+)
 from autotrack.errors import NotScalar
 from autotrack.guard import attempt, guarded, warn
 from autotrack.journal.format import encode, spell
-from autotrack.journal.writer import SLOW_NS, Journal
+from autotrack.journal.pace import SLOW_NS
+from autotrack.journal.writer import Journal
 from autotrack.layout import Layout, new_run_id
 from autotrack.liveconfig import LiveConfig, config_copy
 from autotrack.readback import ReadBack
 from autotrack.start import Start
-from autotrack.steps import STEP_MAX, items, step_number
+from autotrack.steps import MANY, STEP_MAX, items, make_room, step_number
 from autotrack.values import is_deferred, number, snapshot
 
 _write = os.write
@@ -70,6 +78,7 @@ class Run(Attachments, ReadBack):
         """Whether another process opened the run and will finish it; this one only writes beside."""
         self._before: Run | None = None
         self._on_finish: list[Any] = []
+        self._before_close: list[Any] = []
         self.adopted = False
         self._ended = False
         self._open_ns = 0
@@ -100,48 +109,57 @@ class Run(Attachments, ReadBack):
         """
         start = monotonic_ns()
         journal = self._journal
-        if journal is None or type(values) is not dict or (fd := journal.fast) is None:
+        if journal is None or type(values) is not dict or (fd := journal.fast) is None or len(values) > MANY:
             self._log_any(values, step, start)
             return
-        for value in values.values():
-            kind = type(value)
-            if kind is float:
-                if value - value != 0.0:  # NaN or infinite
+        line = None
+        try:
+            for value in values.values():
+                kind = type(value)
+                if kind is float:
+                    if value - value != 0.0:  # NaN or infinite
+                        break
+                elif kind is not int:
                     break
-            elif kind is not int:
-                break
-        else:
-            if step is None:
-                with self._step_lock:
-                    step = self._last_step = self._last_step + 1
-            elif type(step) is int and -STEP_MAX <= step <= STEP_MAX:
-                self._last_step = step
             else:
-                self._log_any(values, step, start)
-                return
-            seq = journal.next_seq()
-            try:
-                # The last element becomes the checksum of the bytes before it.
-                if self._child is None:
-                    line = dumps(["m", seq, start, step, values, 0])[:-2]
+                if step is None:
+                    with self._step_lock:
+                        step = self._last_step = self._last_step + 1
+                elif type(step) is int and -STEP_MAX <= step <= STEP_MAX:
+                    self._last_step = step
                 else:
-                    line = dumps(["m", seq, start, step, values, self._child, 0])[:-2]
-            except TypeError:
-                self._log_any(values, step, start)
-                return
-            line += b"%d]\n" % crc32(line)
-            try:
-                if _write(fd, line) != len(line):
-                    journal.torn(seq, line)
-            except OSError as error:
-                journal.refused(seq, line, error)
-            self.last_logged = end = monotonic_ns()
-            took = end - start
-            journal.own_ns += took
-            if took > SLOW_NS:
-                journal.slow(seq)
+                    raise TypeError("not a plain step")
+                seq = journal.next_seq()
+                # The last element becomes the checksum of the bytes before it.
+                try:
+                    line = dumps(
+                        ["m", seq, start, step, values, 0]
+                        if self._child is None
+                        else ["m", seq, start, step, values, self._child, 0]
+                    )[:-2]
+                except (TypeError, RuntimeError, MemoryError):
+                    journal.write(seq, encode("beat", seq, start, {}), start)  # its number is not missing
+                    raise
+                line += b"%d]\n" % crc32(line)
+        except (
+            TypeError,
+            RuntimeError,
+            MemoryError,
+        ):  # another thread changed the dict, or there is no memory
+            line = None
+        if line is None:
+            self._log_any(values, step, start)
             return
-        self._log_any(values, step, start)
+        try:
+            if _write(fd, line) != len(line):
+                journal.torn(seq, line)
+        except OSError as error:
+            journal.refused(seq, line, error)
+        self.last_logged = end = monotonic_ns()
+        took = end - start
+        journal.own_ns += took
+        if took > SLOW_NS:
+            journal.slow(seq, took)
 
     def update_config(self, values: Mapping[str, Any], source: str = "user") -> None:
         """Merge settings into the config; nested mappings are merged, secrets redacted, anything else than JSON copied as text."""
@@ -214,7 +232,7 @@ class Run(Attachments, ReadBack):
                 self._finish(status, error, None, wait)
 
     def __enter__(self) -> "Run":
-        self._before = session.set_current(self)
+        self._before = session.enter_block(self)
         return self
 
     def __exit__(
@@ -233,11 +251,7 @@ class Run(Attachments, ReadBack):
         """The script's first `init` takes over the launcher's run."""
         self.adopted = True
         changes: dict[str, Any] = {"name": name, "project": project, "group": group, "notes": notes or None}
-        changes = {
-            key: str(value)
-            for key, value in changes.items()
-            if value is not None and value != getattr(self, key)
-        }
+        changes = {key: str(new) for key, new in changes.items() if new not in (None, getattr(self, key))}
         for key, value in changes.items():
             setattr(self, key, value)
         if changes:
@@ -252,14 +266,18 @@ class Run(Attachments, ReadBack):
         """Call a function, guarded, when the run ends."""
         self._on_finish.append(function)
 
+    def before_close(self, function: Any) -> None:
+        """Call a function on the helper thread before the journal is closed."""
+        self._before_close.append(function)
+
     def waiting(self) -> bool:
         """Whether lines wait in memory for the disk."""
         return self._journal is not None and self._journal.waiting()
 
-    def tick(self) -> None:
-        """From the helper thread, every 2 s."""
-        if self._journal is not None and self.is_root:
-            self._journal.tick()
+    @property
+    def own_journal(self) -> Journal | None:
+        """The journal that is written and ended with this run; None for a child, whose events lie in its parent's."""
+        return self._journal if self.is_root else None
 
     def forked(self) -> None:
         """In a forked child: this process's events of the run go to a journal of its own, opened at the first one."""
@@ -286,7 +304,11 @@ class Run(Attachments, ReadBack):
         at_exit: bool = False,
     ) -> None:
         session.unregister(self)
-        if self._journal is None or self._ended or self.foreign:
+        if self._journal is None or self._ended:
+            return
+        until = monotonic() + session.patience()
+        if self.foreign:
+            write_out(self._journal, self.layout, self.id, until, foreign=True, open=True)
             return
         self._ended = True
         started = monotonic_ns()
@@ -294,28 +316,28 @@ class Run(Attachments, ReadBack):
             attempt("ending a part of a run", function)
         if self.status == "running":
             self.status, self.error = status, error_line(error)
-        if self.is_root and wait:
-            background.drain(session.EXIT_SECONDS)
-        timings = {"open": self._open_ns, "log": self._journal.own_ns, "finish": monotonic_ns() - started}
-        self.event(
-            "finish", finish_body(self.status, error, self.error, exit_code, timings if self.is_root else {})
-        )
-        if self.is_root:
-            self._close(self._journal, wait, at_exit)
+        try:
+            if self.is_root and wait:
+                wait_for_helper(self._journal, self._before_close, until)
+        finally:  # a Ctrl-C while we wait ends the waiting, not the record
+            own = {"open": self._open_ns, "log": self._journal.own_ns, "finish": monotonic_ns() - started}
+            body = finish_body(self.status, error, self.error, exit_code, own if self.is_root else {})
+            if self.is_root:
+                marks.withdraw(self.id)
+            if self.is_root and wait:
+                # At the exit the file stays open: what other functions of the exit log still finds its way.
+                self._journal.keep("finish", body)
+                write_out(self._journal, self.layout, self.id, until, foreign=False, open=at_exit)
+            else:
+                self.event("finish", body)
+                if self.is_root:
+                    background.submit(self._close_later, self._journal)
 
-    def _close(self, journal: Journal, wait: bool, at_exit: bool) -> None:
-        marks.withdraw(self.id)
-        if at_exit or wait:
-            marks.unmark_open(self.layout, self.id)
-        else:
-            background.submit(marks.unmark_open, self.layout, self.id)
-        if at_exit:
-            # The file stays open: what other functions of the exit log still finds its way.
-            journal.tick()
-        elif wait:
-            close_journal(journal, wait=True)
-        else:
-            background.submit(close_journal, journal)
+    def _close_later(self, journal: Journal) -> None:
+        for function in self._before_close:
+            attempt("ending a part of a run", function)
+        marks.unmark_open(self.layout, self.id)
+        close_journal(journal)
 
     def _log_any(self, values: Any, step: Any, start: int) -> None:
         """The long way of `log`: anything that is not a dict of plain finite numbers on an open journal."""
@@ -325,6 +347,7 @@ class Run(Attachments, ReadBack):
         if self.foreign:
             session.serve()
         with guarded("recording metrics"):
+            make_room(values)
             if journal.closed:
                 warn(
                     "after-finish",

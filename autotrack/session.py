@@ -5,12 +5,14 @@ import contextvars
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
-from autotrack import background, guard
+from autotrack import background, guard, marks
+from autotrack.bounded import within
 from autotrack.config import is_disabled
+from autotrack.layout import Layout
 
 TICK_SECONDS = 2.0
 TICK_SECONDS_WAITING = 0.05
@@ -22,18 +24,26 @@ class OpenRun(Protocol):
     """What the session needs of a run."""
 
     id: str
+    project: str
+    layout: Layout
     is_root: bool
+    foreign: bool
+    opened_by: str
     last_logged: int
 
     def event(self, kind: str, body: dict[str, Any]) -> None: ...
     def update_config(self, values: dict[str, Any], source: str = "user") -> None: ...
+    def finish(self, status: str = ..., error: BaseException | None = ..., wait: bool = ...) -> None: ...
     def waiting(self) -> bool: ...
-    def tick(self) -> None: ...
+    @property
+    def own_journal(self) -> Any: ...
     def forked(self) -> None: ...
     def end_with_process(self, status: str, error: BaseException | None, exit_code: int | None) -> None: ...
 
 
 _open: list[Any] = []
+_outer: dict[str, Any] = {}
+_in_blocks: set[str] = set()
 _launched: Any = None
 _ticking: background.Task | None = None
 _beating: background.Task | None = None
@@ -41,6 +51,7 @@ _armed = False
 _exit_request: tuple[object, int, BaseException | None] | None = None
 _retired: list[tuple[float, int]] = []
 _waiting_config: list[tuple[str, dict[str, Any]]] = []
+_exit_deadline: float | None = None
 
 _current: contextvars.ContextVar[Any] = contextvars.ContextVar("autotrack_run", default=None)
 _training: contextvars.ContextVar[Any] = contextvars.ContextVar("autotrack_training", default=None)
@@ -50,6 +61,10 @@ _disabled: contextvars.ContextVar[bool] = contextvars.ContextVar("autotrack_disa
 def register(run: OpenRun) -> None:
     """A run was opened: it is served by the helper thread and ended with the process."""
     global _armed
+    if run.opened_by == "init" and in_notebook():
+        for other in [other for other in _open if other.opened_by == "init" and other.id not in _in_blocks]:
+            other.finish(wait=False)  # the cell was run again, or the next one begins another run
+    _outer[run.id] = _current.get()
     _open.append(run)
     while _waiting_config and run.is_root:
         source, values = _waiting_config.pop(0)
@@ -73,8 +88,10 @@ def unregister(run: OpenRun) -> None:
     """A run was finished."""
     if run in _open:
         _open.remove(run)
+    _in_blocks.discard(run.id)
+    outer = _outer.pop(run.id, None)
     if _current.get() is run:
-        _current.set(None)
+        _current.set(outer if outer in _open else None)
 
 
 def open_runs() -> list[Any]:
@@ -104,6 +121,18 @@ def set_current(run: Any) -> Any:
     before = _current.get()
     _current.set(run)
     return before
+
+
+def enter_block(run: OpenRun) -> Any:
+    """`with run:` begins: it is the current run of this context, and ends with the block only; the one before is returned."""
+    _in_blocks.add(run.id)
+    return set_current(run)
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
 
 
 def training() -> Any:
@@ -171,29 +200,58 @@ def note_way_out(error: BaseException, interrupted: bool) -> None:
         _exit_request = (_exit_request[0], time.monotonic_ns(), error)
 
 
+def patience() -> float:
+    """How many seconds the end of a run may wait for the helper thread; all ends at the exit together have the time of one."""
+    return EXIT_SECONDS if _exit_deadline is None else max(0.0, _exit_deadline - time.monotonic())
+
+
 def retire(fd: int) -> None:
     """Close a descriptor a little later: another thread may be in the middle of a write to it."""
     _retired.append((time.monotonic() + TICK_SECONDS, fd))
-    while len(_retired) > 64 or (_retired and _retired[0][0] < time.monotonic()):
-        _close(_retired.pop(0)[1])
+    _close_retired(64)
+
+
+def _close_retired(most: int) -> None:
+    while len(_retired) > most or (_retired and _retired[0][0] < time.monotonic()):
+        try:
+            _, fd = _retired.pop(0)
+        except IndexError:  # another thread closes them too
+            return
+        _close(fd)
 
 
 def _tick_interval() -> float:
     return TICK_SECONDS_WAITING if any(run.waiting() for run in list(_open)) else TICK_SECONDS
 
 
+def hold() -> None:
+    """The disk does not answer: what is recorded from here on waits in memory until the helper thread has written it."""
+    for run in list(_open):
+        if run.own_journal is not None:
+            run.own_journal.hold()
+
+
+def hasten() -> None:
+    """On the helper thread: lines wait, so the next tick comes after the short interval."""
+    if _ticking is not None:
+        _ticking.plan()
+
+
 def _tick() -> None:
     for run in list(_open):
-        with guard.guarded("writing out a journal"):
-            run.tick()
-    while _retired and _retired[0][0] < time.monotonic():
-        _close(_retired.pop(0)[1])
+        if run.own_journal is not None:
+            with guard.guarded("writing out a journal"):
+                run.own_journal.tick()
+    _close_retired(64)
 
 
 def _beat() -> None:
     for run in list(_open):
         if run.is_root:
             run.event("beat", {})
+        if run.is_root and not run.foreign:
+            with suppress(OSError):  # another attempt of the run may have ended meanwhile
+                marks.mark_open(run.layout, run.id, run.project)
 
 
 def _record_warning(slug: str, message: str) -> None:
@@ -211,17 +269,31 @@ def _close(fd: int) -> None:
 
 def _at_exit() -> None:
     """End what is still open, newest first, with the status that the interpreter's end gives it."""
+    global _exit_deadline
+    _exit_deadline = time.monotonic() + EXIT_SECONDS
     status, error, code = _outcome()
     for run in reversed(list(_open)):
-        with guard.guarded("finishing a run at the exit"):
-            run.end_with_process(status, error, code)
-    with guard.guarded("waiting for the helper thread at the exit"):
-        background.drain(EXIT_SECONDS)
+        _impatient("finishing a run at the exit", run.end_with_process, status, error, code)
+    _impatient("waiting for the helper thread at the exit", background.drain, patience())
     for run in list(_open):
-        with guard.guarded("syncing a journal at the exit"):
-            run.tick()
+        if run.own_journal is not None:
+            _impatient("syncing a journal at the exit", _settle, run.own_journal)
     if isinstance(error, KeyboardInterrupt):
         _keep_ctrl_c()
+
+
+def _settle(journal: Any) -> None:
+    within(max(patience(), 0.5), "syncing a journal at the exit", journal.settle)
+
+
+def _impatient(what: str, function: Callable[..., object], *args: object) -> None:
+    """Do one thing of the exit. A Ctrl-C, or a signal whose handler exits, ends the waiting from here on, nothing else."""
+    global _exit_deadline
+    try:
+        with guard.guarded(what):
+            function(*args)
+    except (KeyboardInterrupt, SystemExit):
+        _exit_deadline = 0.0
 
 
 def _keep_ctrl_c() -> None:

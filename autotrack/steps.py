@@ -7,6 +7,9 @@ from autotrack.errors import NotScalar
 from autotrack.guard import warn
 from autotrack.values import number, show
 
+MANY = 20_000
+"""So many values in one call are first looked at for memory."""
+
 STEP_MAX = 2**63 - 1
 
 
@@ -44,3 +47,9 @@ def items(values: Any) -> Iterable[tuple[Any, Any]]:
         key=kind,
     )
     return ()
+
+
+def make_room(values: Any) -> None:
+    """MemoryError where there is no memory for a line of so many values: orjson ends the process where it finds none."""
+    if isinstance(values, Mapping) and len(values) > MANY:
+        bytearray(len(values) * 256)

@@ -23,6 +23,7 @@ class Limits(NamedTuple):
 
 
 LIMITS = Limits()
+_AS_THEY_ARE = frozenset({type(None), bool, int, float})
 
 
 def number(value: Any) -> Number:
@@ -100,11 +101,12 @@ class _Copier:
 
     def copy(self, value: Any, depth: int) -> Any:
         self.count += 1
-        if value is None or isinstance(value, (bool, float)):
+        kind = type(value)
+        if kind in _AS_THEY_ARE or isinstance(value, (bool, float)):
             return value
         if isinstance(value, str):
             return self._text(str.__str__(value))
-        unfolded, _ = reason(_unfold, value)
+        unfolded = dict(value) if kind is dict else reason(_unfold, value)[0]
         if unfolded is None:
             return self._leaf(value)
         if id(value) in self.path:

@@ -195,5 +195,5 @@ def _same(one: Any, other: Any) -> bool:
     if isinstance(one, tuple):
         return len(one) == len(other) and all(_same(a, b) for a, b in zip(one, other, strict=True))
     if hasattr(one, "shape"):
-        return bool((one == other).all())
+        return bool(one.tobytes() == other.tobytes())
     return bool(one == other)

@@ -1,4 +1,4 @@
-"""Lightning, as `lightning.pytorch` and as `pytorch_lightning`.
+"""Lightning, as `lightning.pytorch` and as `pytorch_lightning`, and its Fabric.
 
 A run begins at `on_train_start`, so that a sanity check, `fast_dev_run`, or a fit that has nothing left to train opens none;
 it ends when `Trainer.fit` returns or raises. Recorded are:
@@ -6,63 +6,64 @@ it ends when `Trainer.fit` returns or raises. Recorded are:
 - what `self.log` was given with `on_step`, at each batch, and the epoch values of training and validation, under the names
   and steps that Lightning gives its own loggers (`loss_step`, `loss_epoch`, `val_loss/dataloader_idx_1`; the step counts
   optimizer steps from 0, that of a validation batch counts validation batches), also with `logger=False`;
-- `auto/loss` at each optimizer step: the mean of what `training_step` returned, over the accumulated batches;
-- `epoch` beside the epoch values;
-- as config the hyper-parameters of the module and the datamodule, and the facts of trainer, optimizers and model.
+- `epoch` beside the epoch values, and what a LearningRateMonitor gives the loggers;
+- at each optimizer step `auto/loss` (the mean of what `training_step` returned, over the accumulated batches), the learning
+  rates that have changed (`auto/lr`, `auto/lr/<group>`), and the times (`auto/step_time`, `auto/data_time`,
+  `auto/samples_per_second`); at each epoch's end `auto/epoch_time`;
+- as config the hyper-parameters of module and datamodule, the facts of trainer, optimizers, model, callbacks and data, and at
+  the end under `stopped` what ended the training; as a table the parts of the model.
 
-`trainer.validate` and `trainer.test` after the fit log into its run; without one, into the run that is active, if any.
+`trainer.validate` and `trainer.test` after the fit log into its run, also from another trainer with the same module. Without
+one they log into the run that is open, and a trainer with an AutoTrack of its own has a run for them if there is none.
 Nothing is computed for it: the values are taken from Lightning's result collection just after Lightning has filled it,
 so no rank waits for another, and no metric is computed or reset at another time than without us. Only global rank 0 records;
 under `ddp_spawn` and `ddp_fork` the parent opens the run and rank 0 writes to it.
-Wrapped are `Trainer.fit` and three methods of `_LoggerConnector`.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Callable
+from functools import wraps
 from types import ModuleType
 from typing import Any, ClassVar
 
-from autotrack.callback import Adapter, AutoTrack, ByIdentity, Recording, Watch, first_of, open_run
-from autotrack.guard import reason
+from autotrack.callback import Adapter, AutoTrack, ByIdentity, Watch, first_of
 from autotrack.integration import Integration
-from autotrack.opening import attach
-from autotrack.options import Options
+from autotrack.integrations._lightning_fabric import Fabrics
+from autotrack.integrations._lightning_runs import Evaluation, Fit, begin_recording, steps_of
+from autotrack.integrations._lightning_steps import Window, rows_of
+from autotrack.integrations._lightning_values import epoch_values, plain, scalar
 from autotrack.patcher import Call
-from autotrack.process import is_worker
-from autotrack.run import Run
-from autotrack.training import begin_training
 
-_TARGETS = ("lightning.pytorch.trainer.trainer", "pytorch_lightning.trainer.trainer")
+_TARGETS = (
+    "lightning.pytorch.trainer.trainer",
+    "pytorch_lightning.trainer.trainer",
+    "lightning.fabric.fabric",
+)
 _SUPPORTS = {"lightning": ">=2.5,<2.7", "pytorch-lightning": ">=2.5,<2.7"}
 
-_TRAINER_FACTS = (
-    "max_epochs", "min_epochs", "max_steps", "min_steps", "num_training_batches", "accumulate_grad_batches",
-    "gradient_clip_val", "gradient_clip_algorithm", "precision", "num_devices", "num_nodes", "world_size",
-    "check_val_every_n_epoch", "val_check_interval", "log_every_n_steps", "overfit_batches",
-    "limit_train_batches", "limit_val_batches", "reload_dataloaders_every_n_epochs", "default_root_dir",
+_UNWANTED = (
+    "on_train_batch_start", "on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step",
+    "on_validation_batch_start", "on_validation_batch_end", "on_test_batch_start", "on_predict_batch_start",
 )  # fmt: skip
+"""Hooks of each batch that only Lightning has, and that nothing of ours waits for."""
 
 
-class Fit(Recording):
-    """One `Trainer.fit` that trains."""
+class Unwanted:
+    """Such a hook: absent for Lightning's loop over the callbacks, a method that does nothing for anybody else.
 
-    seen: dict[int, Any]
-    """The step values that are recorded already, by metric: Lightning keeps the old ones beside the new."""
-    loss: Any = None
-    batches: int = 0
+    Lightning passes over hooks that cannot be called, and spends 5 µs on each that can, also where it does nothing.
+    """
+
+    def __get__(self, owner: Any, kind: Any = None) -> Any:
+        return None if sys._getframe(1).f_code.co_name == "_call_callback_hooks" else _do_nothing
 
 
-class _Elsewhere:
-    """The part of a training that another process began and will end."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-
-    def finish(self, error: BaseException | None = None) -> None:
-        """The other process does that."""
+def _do_nothing(*args: Any, **kwargs: Any) -> None:
+    """What a hook does that nobody waits for."""
 
 
 class LightningWatch(Watch):
-    """Sees fits end, and what Lightning hands to its loggers."""
+    """Sees fits and evaluations begin and end, and what Lightning hands to its loggers."""
 
     name: ClassVar[str] = "lightning"
     targets: ClassVar[tuple[str, ...]] = _TARGETS
@@ -71,101 +72,158 @@ class LightningWatch(Watch):
     def __init__(self) -> None:
         super().__init__()
         self.fits: ByIdentity[Fit] = ByIdentity()
-        self.inside: ByIdentity[AutoTrack] = ByIdentity()
+        self.modules: ByIdentity[Fit] = ByIdentity()
+        self.evaluations: ByIdentity[Evaluation] = ByIdentity()
+        self.inside: ByIdentity[bool] = ByIdentity()
+        self.fabrics = Fabrics(self)
 
     def _install(self, module: ModuleType) -> None:
-        connector = vars(module)["_LoggerConnector"]
+        if "Trainer" not in vars(module):
+            self.fabrics.install(self.patcher, module)
+            return
+        top = module.__name__.rpartition(".trainer.trainer")[0]
         self.patcher.observe(module.Trainer, "fit", self.begin_fit)
-        self.patcher.observe(connector, "on_batch_end", lambda _: self.batch_end)
-        self.patcher.observe(connector, "on_epoch_end", lambda _: self.epoch_end)
-        self.patcher.observe(connector, "update_eval_step_metrics", lambda _: self.eval_batch_end)
+        for name in ("validate", "test"):
+            self.patcher.observe(module.Trainer, name, self.begin)
+        connector = vars(module)["_LoggerConnector"]
+        self.patcher.listen(connector, "update_train_step_metrics", self.batch_end)
+        self.patcher.listen(connector, "on_epoch_end", self.epoch_end)
+        self.patcher.listen(connector, "update_eval_step_metrics", self.eval_batch_end)
+        epoch_loop = sys.modules[f"{top}.loops.training_epoch_loop"]._TrainingEpochLoop
+        self.patcher.replace(epoch_loop, "_on_before_fetch", self.timed(Window.fetch))
+        self.patcher.replace(epoch_loop, "_on_after_fetch", self.timed(Window.fetched))
+        strategy = sys.modules[f"{top}.strategies.strategy"].Strategy
+        self.patcher.listen(strategy, "optimizer_step", self.stepped)
+        monitor = sys.modules.get(f"{top}.callbacks.lr_monitor")
+        if monitor is not None:
+            self.patcher.listen(monitor.LearningRateMonitor, "_extract_stats", self.rates_read)
+        fabric = sys.modules.get("lightning_fabric.fabric")
+        if top == "pytorch_lightning" and fabric is not None:
+            self.fabrics.install(self.patcher, fabric)
 
-    def begin_fit(self, call: Call) -> Callable[[Call], None] | None:
-        """While autolog is on, a trainer without an AutoTrack has one for the time of the fit, before its own callbacks."""
+    def begin(self, call: Call) -> Callable[[Call], None] | None:
+        """While autolog is on, a trainer without an AutoTrack has one for the time of the call, before its own callbacks."""
         trainer = call.args[0]
-        tracker = first_of(trainer.callbacks)
-        added = tracker is None and self.autolog is not None
-        if tracker is None and self.autolog is not None:
-            tracker = AutoTrack.for_autolog(self.autolog)
-            trainer.callbacks.insert(0, tracker)
-        if tracker is None or self.inside.get(trainer) is not None:
+        if self.inside.get(trainer):
             return None
-        self.inside.set(trainer, tracker)
-        if _spawns(trainer) and tracker.options is not None and not trainer.fast_dev_run:
-            self.begin(trainer, (*call.args[1:], call.kwargs.get("model"))[0], tracker.options)
+        tracker = first_of(trainer.callbacks)
+        added = AutoTrack.for_autolog(self.autolog) if tracker is None and self.autolog is not None else None
+        if added is not None:
+            trainer.callbacks.insert(0, added)
+        self.inside.set(trainer, True)
 
         def end(call: Call) -> None:
             self.inside.drop(trainer)
-            if added:
-                trainer.callbacks[:] = [callback for callback in trainer.callbacks if callback is not tracker]
-            fit = self.fits.get(trainer)
-            if fit is not None:
-                fit.finish(call.error)
-                fit.seen.clear()
+            if added is not None:
+                trainer.callbacks[:] = [each for each in trainer.callbacks if each is not added]
+            for recording in (self.fits.get(trainer), self.evaluations.get(trainer)):
+                if recording is not None:
+                    recording.finish(call.error)
+            self.evaluations.drop(trainer)
 
         return end
 
-    def begin(self, trainer: Any, module: Any, options: Options) -> None:
-        """A training begins: a run for it, or in a process that was spawned for it the run that its parent opened."""
-        training: Any = begin_training(
-            "lightning",
-            name=type(module).__name__,
-            config=_config(trainer, module),
-            options=options,
-            nested="child",
-        )
-        run = attach() if training is None and is_worker() else None
-        if run is not None:
-            training = _Elsewhere(run)
-        if training is not None:
-            fit = Fit(training, supervised=self.inside.get(trainer) is not None)
-            fit.seen = {}
-            self.fits.set(trainer, fit)
+    def begin_fit(self, call: Call) -> Callable[[Call], None] | None:
+        """As `begin`; of a fit in processes that this one spawns or forks only what they write is left, so its run begins here."""
+        trainer = call.args[0]
+        end = self.begin(call)
+        launcher = type(getattr(trainer.strategy, "launcher", None)).__name__
+        if end is not None and "MultiProcessing" in launcher and not trainer.fast_dev_run:
+            tracker = first_of(trainer.callbacks)
+            if tracker is not None:
+                self.record(trainer, (*call.args[1:], call.kwargs.get("model"))[0], tracker)
+        return end
 
-    def acts(self, owner: AutoTrack, trainer: Any) -> bool:
-        """Whether this AutoTrack is the one that records this trainer."""
-        return first_of(trainer.callbacks) is owner
-
-    def batch_end(self, call: Call) -> None:
-        """Lightning has taken in what was logged in a batch."""
-        trainer = call.args[0].trainer
-        fit = self.fits.get(trainer)
-        if fit is not None and fit.active and trainer.training and trainer.is_global_zero:
-            self.record_batch(trainer, fit)
-
-    def record_batch(self, trainer: Any, fit: Fit) -> None:
-        """Record what is new of the step values, and the loss where a window of accumulation ends."""
-        values = dict(_step_values(trainer, fit.seen))
-        if fit.batches and not _accumulates(trainer):
-            values["auto/loss"] = fit.loss if fit.batches == 1 else fit.loss / fit.batches
-            fit.loss, fit.batches = None, 0
-        fit.log(values, _stepped(trainer))
-
-    def eval_batch_end(self, call: Call) -> None:
-        """Lightning has logged a batch of validation or test; its step counts them."""
-        trainer, step = call.args[0].trainer, call.kwargs.get("step", call.args[-1])
-        fit = self.fits.get(trainer)
-        if fit is not None and trainer.is_global_zero and not trainer.sanity_checking:
-            fit.log(dict(_step_values(trainer, fit.seen)), step)
-
-    def epoch_end(self, call: Call) -> None:
-        """Lightning has computed the values of an epoch of training, validation or test."""
-        trainer = call.args[0].trainer
-        if trainer.sanity_checking or not trainer.is_global_zero:
-            return
-        values = dict(_epoch_values(trainer))
-        if not values:
-            return
-        values.setdefault("epoch", trainer.current_epoch)
-        # The steps are counted on before the epoch's values go to the loggers, and Lightning counts back for them.
-        step = max(0, _stepped(trainer) - 1) if trainer.training else _stepped(trainer)
-        fit = self.fits.get(trainer)
+    def record(self, trainer: Any, module: Any, tracker: AutoTrack) -> None:
+        """A training begins."""
+        fit = begin_recording(trainer, module, tracker, supervised=self.inside.get(trainer) is not None)
         if fit is not None:
-            fit.log(values, step)
-        elif not _is_fit(trainer) and (self.autolog is not None or first_of(trainer.callbacks) is not None):
-            run = open_run()
-            if run is not None:
-                run.log(values, step=step)
+            self.fits.set(trainer, fit)
+            self.modules.set(module, fit)
+
+    def batch_end(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        """Everything of a batch of training is logged."""
+        trainer = args[0].trainer
+        fit = self._active(trainer)
+        if fit is not None:
+            fit.record_batch(trainer)
+
+    def eval_batch_end(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        """Lightning has logged a batch of validation or test; its step counts them."""
+        trainer = args[0].trainer
+        target = self._target(trainer)
+        if target is not None:
+            target.log(target.values.new(trainer._results), kwargs.get("step", args[-1]))
+
+    def epoch_end(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        """Lightning has computed the values of an epoch of training, validation or test."""
+        trainer = args[0].trainer
+        target = self._target(trainer)
+        if target is None:
+            return
+        values = epoch_values(trainer._results)
+        if values:
+            values.setdefault("epoch", trainer.current_epoch)
+        if trainer.training:
+            values |= target.epoch_times()
+        # The steps are counted on before the epoch's values go to the loggers, and Lightning counts back for them.
+        target.log(values, max(0, steps_of(trainer) - 1) if trainer.training else steps_of(trainer))
+
+    def rates_read(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        """A LearningRateMonitor has read what it gives the loggers."""
+        trainer = kwargs.get("trainer", args[1] if len(args) > 1 else None)
+        fit = self._active(trainer)
+        if fit is not None and result:
+            fit.log({name: plain(value) for name, value in result.items()}, steps_of(trainer))
+
+    def stepped(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        """An optimizer has stepped with the rates that it has now: what changes them does so before or after."""
+        module = args[0].lightning_module
+        fit = self.modules.get(module)
+        if fit is not None and fit.active:
+            fit.rates.read(module.trainer.optimizers, args[1])
+
+    def timed(self, tell: Callable[[Window], None]) -> Callable[[Any], Any]:
+        """Makes what stands for a function that Lightning calls before or after it asks the data loader for a batch."""
+        fits, patcher = self.fits, self.patcher
+
+        def make(original: Any) -> Any:
+            @wraps(original)
+            def told(loop: Any) -> Any:
+                fit = fits.get(loop.trainer) if patcher.live else None
+                if fit is not None:
+                    tell(fit.window)
+                return original(loop)
+
+            return told
+
+        return make
+
+    def _active(self, trainer: Any) -> Fit | None:
+        """The recording of a fit that goes on; None while a search has put its own callbacks in the place of the trainer's."""
+        fit = self.fits.get(trainer)
+        if fit is None or not fit.active:
+            return None
+        for callback in trainer.callbacks:
+            if callback is fit.tracker:
+                return fit
+        fit.window.lose()
+        return None
+
+    def _target(self, trainer: Any) -> Fit | Evaluation | None:
+        """Where what the trainer computes now belongs."""
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return None
+        if trainer.state.fn == "fit":
+            return self._active(trainer)
+        tracker = first_of(trainer.callbacks)
+        if tracker is None or trainer.fast_dev_run:
+            return None
+        known = self.evaluations.get(trainer)
+        if known is None:
+            known = Evaluation(trainer, tracker, self.fits, self.modules)
+            self.evaluations.set(trainer, known)
+        return known
 
 
 class LightningCallback(Adapter):
@@ -175,6 +233,7 @@ class LightningCallback(Adapter):
         ("lightning.pytorch.callbacks.callback", "Callback"),
         ("pytorch_lightning.callbacks.callback", "Callback"),
     )
+    attributes: ClassVar[dict[str, Any]] = {name: Unwanted() for name in _UNWANTED}
     watch: ClassVar[LightningWatch] = LightningWatch()
 
     @staticmethod
@@ -184,35 +243,59 @@ class LightningCallback(Adapter):
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
         """The training begins, behind sanity check and resuming."""
-        options = self.owner.options
         known = self.watch.fits.get(trainer)
-        if options is None or trainer.fast_dev_run or not trainer.is_global_zero:
+        if trainer.fast_dev_run or not trainer.is_global_zero or (known is not None and known.active):
             return
-        if (known is not None and known.active) or not self.watch.acts(self.owner, trainer):
-            return
-        self.watch.begin(trainer, module, options)
+        if first_of(trainer.callbacks) is self.owner:
+            self.watch.record(trainer, module, self.owner)
+
+    def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
+        """An epoch begins."""
+        fit = self._fit(trainer)
+        if fit is not None:
+            fit.begin_epoch()
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Keep the batch's loss; it is recorded with the batch's other values."""
         fit = self._fit(trainer)
-        loss: Any = outputs.get("loss") if isinstance(outputs, dict) else outputs
-        if fit is None or not _is_scalar(loss):
+        if fit is None:
             return
+        loss: Any = scalar(outputs.get("loss") if isinstance(outputs, dict) else outputs)
         # Under automatic optimization Lightning has divided it by the number of accumulated batches.
-        share = trainer.accumulate_grad_batches if module.automatic_optimization else 1
-        loss = loss.detach().reshape(()) * share if share != 1 else loss.detach().reshape(())
-        fit.loss = loss if fit.loss is None else fit.loss + loss
-        fit.batches += 1
+        if loss is not None and trainer.accumulate_grad_batches != 1 and module.automatic_optimization:
+            loss = loss * trainer.accumulate_grad_batches
+        fit.window.add(loss, rows_of(batch))
+
+    def on_validation_start(self, trainer: Any, module: Any) -> None:
+        """The time of a validation is not that of a step."""
+        fit = self._fit(trainer)
+        if fit is not None:
+            fit.window.pause()
+
+    def on_validation_end(self, trainer: Any, module: Any) -> None:
+        """Steps are timed again."""
+        fit = self._fit(trainer)
+        if fit is not None:
+            fit.window.resume()
+
+    def on_train_end(self, trainer: Any, module: Any) -> None:
+        """The training has come to its end."""
+        fit = self._fit(trainer)
+        if fit is not None:
+            fit.tell_stop(trainer)
 
     def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
         """Remember what went wrong: of a Ctrl-C, `fit` itself only lets a SystemExit out."""
         self._let_go()
+        evaluation = self.watch.evaluations.get(trainer)
+        if evaluation is not None:
+            evaluation.error = exception
         fit = self._fit(trainer)
         if fit is None:
             return
         fit.error = exception
-        if trainer.training and trainer.is_global_zero:
-            self.watch.record_batch(trainer, fit)
+        if trainer.training:
+            fit.record_batch(trainer)
         if not fit.supervised:
             fit.finish(exception)
 
@@ -225,7 +308,7 @@ class LightningCallback(Adapter):
 
     def _fit(self, trainer: Any) -> Fit | None:
         fit = self.watch.fits.get(trainer)
-        return fit if fit is not None and fit.active and self.watch.acts(self.owner, trainer) else None
+        return fit if fit is not None and fit.active and fit.tracker is self.owner else None
 
     def _let_go(self) -> None:
         """Lightning hangs the module's `log` on every callback; ours may outlive the module."""
@@ -245,100 +328,3 @@ class LightningIntegration(Integration):
 
     def _uninstall(self) -> None:
         LightningCallback.watch.unfollow()
-
-
-def _spawns(trainer: Any) -> bool:
-    """Whether the fit runs in processes that this one spawns or forks; only what is written is left of them."""
-    return "MultiProcessing" in type(getattr(trainer.strategy, "launcher", None)).__name__
-
-
-def _is_fit(trainer: Any) -> bool:
-    return bool(trainer.state.fn == "fit")
-
-
-def _results(trainer: Any) -> Any:
-    return getattr(trainer, "_results", None)
-
-
-def _stepped(trainer: Any) -> int:
-    """The step that Lightning gives its loggers."""
-    return int(getattr(trainer.fit_loop.epoch_loop, "_batches_that_stepped", trainer.global_step))
-
-
-def _accumulates(trainer: Any) -> bool:
-    """Whether the optimizer waits for more batches."""
-    wait = getattr(trainer.fit_loop, "_should_accumulate", None)
-    return bool(wait()) if wait is not None else False
-
-
-def _step_values(trainer: Any, seen: dict[int, Any]) -> Iterator[tuple[str, Any]]:
-    """Names and values of what was logged with `on_step` since the last call."""
-    for metric in _metrics(trainer):
-        value: Any = getattr(metric, "_forward_cache", None)
-        if metric.meta.on_step and _is_scalar(value) and seen.get(id(metric)) is not value:
-            seen[id(metric)] = value
-            yield _name(metric, on_step=True), value.detach().reshape(())
-
-
-def _epoch_values(trainer: Any) -> Iterator[tuple[str, Any]]:
-    """Names and values that Lightning has computed for the epoch that ends."""
-    for metric in _metrics(trainer):
-        value: Any = getattr(metric, "_computed", None)
-        if metric.meta.on_epoch and _is_scalar(value):
-            yield _name(metric, on_step=False), value.detach().reshape(())
-
-
-def _is_scalar(value: Any) -> bool:
-    return hasattr(value, "detach") and value.numel() == 1
-
-
-def _metrics(trainer: Any) -> Iterable[Any]:
-    results = _results(trainer)
-    return [metric for metric in results.values() if not metric.has_reset] if results else []
-
-
-def _name(metric: Any, on_step: bool) -> str:
-    meta = metric.meta
-    suffix = (
-        f"/dataloader_idx_{meta.dataloader_idx}"
-        if meta.add_dataloader_idx and meta.dataloader_idx is not None
-        else ""
-    )
-    return f"{meta.forked_name(on_step)}{suffix}"
-
-
-def _config(trainer: Any, module: Any) -> dict[str, Any]:
-    """Hyper-parameters under their own names; what is Lightning's under trainer, optimizer, model, datamodule."""
-    config: dict[str, Any] = {
-        "trainer": {name: getattr(trainer, name) for name in _TRAINER_FACTS if hasattr(trainer, name)}
-        | {name: type(getattr(trainer, name, None)).__name__ for name in ("strategy", "accelerator")},
-        "model": {"class": type(module).__name__} | _parameters(module),
-        "optimizer": [_optimizer(optimizer) for optimizer in trainer.optimizers],
-    }
-    if len(config["optimizer"]) == 1:
-        config["optimizer"] = config["optimizer"][0]
-    schedulers = [type(entry.scheduler).__name__ for entry in trainer.lr_scheduler_configs]
-    if schedulers:
-        config["lr_scheduler"] = schedulers[0] if len(schedulers) == 1 else schedulers
-    datamodule = trainer.datamodule
-    if datamodule is not None:
-        config["datamodule"] = {"class": type(datamodule).__name__} | dict(datamodule.hparams)
-    return config | dict(module.hparams)
-
-
-def _parameters(module: Any) -> dict[str, Any]:
-    counts, _ = reason(lambda: [(weight.numel(), weight.requires_grad) for weight in module.parameters()])
-    if counts is None:  # lazy layers have no size yet
-        return {}
-    return {
-        "parameters": sum(n for n, _ in counts),
-        "trainable_parameters": sum(n for n, grad in counts if grad),
-    }
-
-
-def _optimizer(optimizer: Any) -> dict[str, Any]:
-    groups = [
-        {key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups
-    ]
-    facts: dict[str, Any] = {"class": type(optimizer).__name__}
-    return facts | groups[0] if len(groups) == 1 else facts | {"groups": groups}

@@ -3,51 +3,39 @@
 A run begins at `on_train_begin`, unless the resumed state has no step left, and ends when `Trainer.train` returns or raises.
 Recorded are:
 
-- `auto/loss` at each optimizer step: the mean loss of its micro-batches. transformers logs nothing before `logging_steps`
-  (500 by default), and its logged `loss` is the sum over the micro-batches for models that ignore `num_items_in_batch`;
+- at each optimizer step `auto/loss` (the mean loss of its micro-batches on this rank), `auto/lr` (the rate that it used),
+  `auto/grad_norm` (before clipping, as the Trainer has computed it), `auto/step_time`, `auto/samples_per_second`,
+  `auto/tokens_per_second`; and `auto/nonfinite`, the count of NaN or infinite losses so far, whenever it grows;
 - everything that `Trainer.log` is given, under its own name at `state.global_step`, as it is logged: a resumed training's
-  older `log_history` belongs to the run that wrote it;
-- as config `args.to_dict()` (transformers masks its tokens), and under model that model's own config.
+  older `log_history` belongs to the run that wrote it; the results of `evaluate` and `predict` also where `log` is
+  overridden and does not hand them on;
+- as config what `_transformers_facts` finds at the beginning, and `stopped` and `best` at the end.
 
 `trainer.evaluate`, `trainer.predict` and `trainer.log` after the training log into its run; without one, into the run that is
-active, if any. Only the world's rank 0 records. Losses are summed where they are; nobody waits for a device.
-Wrapped are `Trainer.train` and `Trainer.training_step`; `autolog()` adds a class to `transformers.trainer.DEFAULT_CALLBACKS`.
+active, if any. Only the world's rank 0 records. Losses are added up where they are; nobody waits for a device.
+Wrapped are `Trainer.train`, `training_step`, `hyperparameter_search` and `Accelerator.clip_grad_norm_`; `autolog()` adds a
+class to `transformers.trainer.DEFAULT_CALLBACKS`.
 """
 
 from collections.abc import Callable
-from contextvars import ContextVar
+from functools import partial
+from time import perf_counter
 from types import ModuleType
 from typing import Any, ClassVar
 
-from autotrack.callback import Adapter, AutoTrack, ByIdentity, Recording, Watch, first_of, open_run
-from autotrack.guard import reason
+from autotrack.callback import Adapter, AutoTrack, ByIdentity, Watch, first_of, open_run
+from autotrack.guard import guarded
 from autotrack.integration import Integration
+from autotrack.integrations._transformers_end import outcome, pruned
+from autotrack.integrations._transformers_facts import config_of
+from autotrack.integrations._transformers_search import begin_search, searching, trial_number
+from autotrack.integrations._transformers_steps import Inside, Steps, Train, inside
+from autotrack.options import Options
 from autotrack.patcher import Call
 from autotrack.training import begin_training
 
 _TARGETS = ("transformers.trainer",)
 _SUPPORTS = {"transformers": ">=4.57.1,<6"}
-
-
-class Train(Recording):
-    """One `Trainer.train`: the loss of the optimizer step that is under way."""
-
-    owner: AutoTrack
-    loss: Any = None
-    batches: int = 0
-    adds_up: bool = False
-    """Whether the micro-batches' losses are shares of the step's loss, and not losses of their own."""
-
-
-class _Inside:
-    """A `Trainer.train` that is on the stack; `train` once its run has begun."""
-
-    def __init__(self, trainer: Any) -> None:
-        self.trainer = trainer
-        self.train: Train | None = None
-
-
-_inside: ContextVar[_Inside | None] = ContextVar("autotrack_transformers", default=None)
 
 
 class TransformersWatch(Watch):
@@ -62,44 +50,98 @@ class TransformersWatch(Watch):
         self.trains: ByIdentity[Train] = ByIdentity()
         """By `TrainerState`: hooks are given that, and not the trainer."""
         self.last_logs: Any = None
+        self.trainer_class: Any = None
 
     def _install(self, module: ModuleType) -> None:
-        self.patcher.observe(module.Trainer, "train", self.begin_train)
-        self.patcher.observe(module.Trainer, "training_step", lambda _: self.micro_batch)
+        self.trainer_class = trainer = module.Trainer
+        self.patcher.observe(trainer, "train", self.begin_train)
+        self.patcher.observe(trainer, "hyperparameter_search", self.begin_search)
+        self.patcher.listen(trainer, "training_step", partial(self.micro_batch, trainer))
+        self.patcher.listen(vars(module)["Accelerator"], "clip_grad_norm_", self.gradient_norm)
 
     def begin_train(self, call: Call) -> Callable[[Call], None] | None:
         """One AutoTrack a trainer: the user's own, else the one that `autolog()` gave it, else one for this call."""
         trainer = call.args[0]
-        callbacks = trainer.callback_handler.callbacks
-        tracker, added = first_of(callbacks), False
-        if tracker is None and self.autolog is not None:
-            tracker, added = AutoTrack.for_autolog(self.autolog), True
-            callbacks.insert(0, tracker)
-        elif tracker is not None and tracker.by_hand:
-            callbacks[:] = [one for one in callbacks if not isinstance(one, AutoTrack) or one.by_hand]
+        tracker, added = self._tracker(trainer)
         if tracker is None:
             return None
-        inside = _Inside(trainer)
-        token = _inside.set(inside)
+        here = Inside(trainer)
+        token = inside.set(here)
 
         def end(call: Call) -> None:
-            _inside.reset(token)
+            inside.reset(token)
+            if here.train is not None and here.train.active:
+                _finish(here, call.error)
             if added:
-                callbacks[:] = [callback for callback in callbacks if callback is not tracker]
-            if inside.train is not None:
-                inside.train.finish(call.error)
+                self._take_out(trainer, tracker)
 
         return end
 
-    def micro_batch(self, call: Call) -> None:
-        """`training_step` has returned the loss of one micro-batch."""
-        trainer, loss = call.args[0], call.result
-        train = self.trains.get(trainer.state)
-        if train is None or not train.active or not hasattr(loss, "detach"):
+    def begin_search(self, call: Call) -> Callable[[Call], None] | None:
+        """A run for the search; its trainings find it open, and are its children."""
+        trainer = call.args[0]
+        tracker, added = self._tracker(trainer)
+        options = None if tracker is None else tracker.options
+        search = None if options is None else begin_search(trainer, options, call.args[1:], call.kwargs)
+        token = searching.set(search) if search is not None else None
+
+        def end(call: Call) -> None:
+            if search is not None and token is not None:
+                searching.reset(token)
+                search.end(call.result, call.error)
+            if added:
+                self._take_out(trainer, tracker)
+
+        return end
+
+    def _tracker(self, trainer: Any) -> tuple[AutoTrack | None, bool]:
+        """The AutoTrack that acts for this trainer, and whether it was added for this call: just behind the Trainer's own flow."""
+        callbacks = trainer.callback_handler.callbacks
+        tracker = first_of(callbacks)
+        if tracker is not None:
+            if tracker.by_hand:
+                callbacks[:] = [one for one in callbacks if not isinstance(one, AutoTrack) or one.by_hand]
+            return tracker, False
+        if self.autolog is None:
+            return None, False
+        tracker = AutoTrack.for_autolog(self.autolog)
+        callbacks.insert(
+            1 if callbacks and type(callbacks[0]).__name__ == "DefaultFlowCallback" else 0, tracker
+        )
+        return tracker, True
+
+    def _take_out(self, trainer: Any, tracker: AutoTrack | None) -> None:
+        callbacks = trainer.callback_handler.callbacks
+        callbacks[:] = [callback for callback in callbacks if callback is not tracker]
+
+    def steps_of(self, trainer: Any) -> Steps:
+        """The steps of a training that begins. Where a subclass has a `training_step` of its own, that one is listened to."""
+        owner: Any = next((kind for kind in type(trainer).__mro__ if "training_step" in vars(kind)), None)
+        if owner is not None and owner is not self.trainer_class:
+            self.patcher.listen(owner, "training_step", partial(self.micro_batch, owner), portable=True)
+        return Steps(owner, self.trainer_class)
+
+    def micro_batch(self, owner: type, args: tuple[Any, ...], kwargs: dict[str, Any], loss: Any) -> None:
+        """A `training_step` has returned the loss of one micro-batch."""
+        here = inside.get()
+        if here is not None and here.train is not None and here.trainer is args[0]:
+            steps = here.train.steps
+            if steps is not None and steps.owner is owner:
+                steps.micro_batch(args[0], args, kwargs, loss)
+
+    def gradient_norm(self, args: tuple[Any, ...], kwargs: dict[str, Any], norm: Any) -> None:
+        """The gradients have been clipped; this was their norm."""
+        here = inside.get()
+        if here is None or here.train is None or here.trainer.accelerator is not args[0]:
             return
-        train.loss = loss.detach() if train.loss is None else train.loss + loss.detach()
-        train.batches += 1
-        train.adds_up = _adds_up(trainer, call)
+        steps = here.train.steps
+        if steps is not None:
+            if type(norm) is float:
+                steps.norm = norm
+            elif hasattr(norm, "is_cpu") and not hasattr(
+                norm, "placements"
+            ):  # a DTensor's value may need all ranks
+                steps.norm = norm.item() if norm.is_cpu else norm
 
 
 class TransformersCallback(Adapter):
@@ -115,70 +157,117 @@ class TransformersCallback(Adapter):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **facts: Any) -> None:
         """The training begins; its state is restored already when it is resumed."""
-        options, inside = self.owner.options, _inside.get()
+        options, here = self.owner.options, inside.get()
         if options is None or not state.is_world_process_zero or state.global_step >= state.max_steps:
             return
-        if inside is not None and inside.trainer.state is not state:
-            inside = None
-        if inside is not None and first_of(inside.trainer.callback_handler.callbacks) is not self.owner:
+        if here is not None and here.trainer.state is not state:
+            here = None
+        if here is not None and first_of(here.trainer.callback_handler.callbacks) is not self.owner:
             return
-        if inside is not None and inside.train is not None:
-            self.watch.trains.set(state, inside.train)  # once more, with a smaller batch
+        known = self.watch.trains.get(state) if here is None else here.train
+        if known is None or not known.active:
+            known = self._begin(args, state, here, facts, options)
+        if known is None:
             return
-        known = self.watch.trains.get(state)
-        if known is not None and known.active:
-            return
-        training = begin_training(
-            "transformers",
-            name=getattr(args, "run_name", None) or type(facts.get("model")).__name__,
-            config=_config(args, inside, facts),
-            options=options,
-            nested="child",
-        )
+        self.watch.trains.set(state, known)
+        if here is not None:  # perhaps once more, with a smaller batch
+            known.steps = self.watch.steps_of(here.trainer)
+            here.train, here.state = known, state
+
+    def _begin(
+        self, args: Any, state: Any, here: Inside | None, facts: dict[str, Any], options: Options
+    ) -> Train | None:
+        trainer = None if here is None else here.trainer
+        name = getattr(args, "run_name", None) or type(facts.get("model")).__name__
+        config = config_of(args, state, trainer, facts)
+        search = searching.get()
+        if search is not None and search.trainer is trainer:
+            search.note_objectives()
+            number = trial_number(trainer)
+            name = state.trial_name or f"trial {number}"
+            config["trial"] = {"number": number, "params": dict(state.trial_params or {})}
+            options = options._replace(name=None)
+        training = begin_training("transformers", name=name, config=config, options=options, nested="child")
         if training is None:
-            return
-        train = Train(training, supervised=inside is not None)
+            return None
+        train = Train(training, supervised=here is not None)
         train.owner = self.owner
-        self.watch.trains.set(state, train)
-        if inside is not None:
-            inside.train = train
+        if search is not None and search.trainer is trainer:
+            search.add(number, train, state)
+        return train
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **facts: Any) -> None:
+        """An epoch begins; one without a batch ends the training."""
+        train = self._train(state)
+        if train is not None and train.steps is not None:
+            train.steps.epoch_step = state.global_step
 
     def on_step_end(self, args: Any, state: Any, control: Any, **facts: Any) -> None:
-        """The optimizer has stepped, and the step is counted."""
+        """The optimizer has stepped, and the step is counted. What the Trainer logs of it comes next, if it does."""
         train = self._train(state)
-        if train is None or not train.batches:
+        if train is None or train.steps is None:
             return
-        loss = train.loss if train.adds_up or train.batches == 1 else train.loss / train.batches
-        train.loss, train.batches = None, 0
-        train.log({"auto/loss": loss}, state.global_step)
+        values = train.steps.take()
+        if not control.should_log:
+            train.record(values, state.global_step)
+            return
+        train.flush()
+        train.pending, train.pending_step = values, state.global_step
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **facts: Any) -> None:
         """`Trainer.log` was called, by the trainer or by the user."""
         self._log(state, logs)
 
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **facts: Any) -> None:
+        """An evaluation is over. The Trainer has logged it, unless its `log` is a subclass's that hands nothing on."""
+        train = self.watch.trains.get(state)
+        if train is None or train.owner is not self.owner or not metrics:
+            return
+        step, logged = train.logged
+        unknown = {
+            key: value for key, value in metrics.items() if step != state.global_step or key not in logged
+        }
+        train.record(unknown, state.global_step)
+        self._pause(train)
+
     def on_predict(self, args: Any, state: Any, control: Any, metrics: Any = None, **facts: Any) -> None:
         """`Trainer.predict` has computed metrics, which it does not log."""
         self._log(state, metrics)
+
+    def on_save(self, args: Any, state: Any, control: Any, **facts: Any) -> None:
+        """A checkpoint is written: that time is no part of a step."""
+        train = self._train(state)
+        if train is not None:
+            train.flush()
+            self._pause(train)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **facts: Any) -> None:
         """The training went well; where `Trainer.train` is on the stack, the end is there."""
         train = self._train(state)
         if train is not None and not train.supervised:
+            train.run.update_config(outcome(args, state, (), None), source="transformers")
             train.finish()
 
     def _train(self, state: Any) -> Train | None:
-        train = self.watch.trains.get(state)
+        here = inside.get()
+        train = here.train if here is not None and here.state is state else self.watch.trains.get(state)
         return train if train is not None and train.active and train.owner is self.owner else None
+
+    def _pause(self, train: Train) -> None:
+        if train.steps is not None:
+            train.steps.began = perf_counter()
 
     def _log(self, state: Any, values: Any) -> None:
         if not values or not state.is_world_process_zero or self.owner.options is None:
             return
-        train = self.watch.trains.get(state)
+        here = inside.get()
+        train = here.train if here is not None and here.state is state else self.watch.trains.get(state)
         if train is not None:
             if train.owner is self.owner:
-                train.log(dict(values), state.global_step)
+                train.logged = (state.global_step, values)
+                train.record(values if type(values) is dict else dict(values), state.global_step)
             return
-        run = open_run() if _inside.get() is None and self.watch.last_logs is not values else None
+        run = open_run() if here is None and self.watch.last_logs is not values else None
         if run is not None:
             self.watch.last_logs = values  # a second AutoTrack of this trainer is told of the same
             run.log(dict(values), step=state.global_step)
@@ -218,47 +307,14 @@ class TransformersIntegration(Integration):
             self._default = None
 
 
-def _adds_up(trainer: Any, call: Call) -> bool:
-    """Whether the losses of one step's micro-batches sum up to its loss.
-
-    They do when the trainer has divided each by their number, and when the loss is normalised by the number of items in the
-    whole step. A model says that it takes `num_items_in_batch` also when its loss ignores it; then they are means.
-    """
-    scaled = getattr(trainer, "loss_is_scaled_for_ga", None)
-    items = call.kwargs.get("num_items_in_batch", call.args[3] if len(call.args) > 3 else None)
-    custom = getattr(trainer, "compute_loss_func", None) is not None
-    if scaled is None:
-        scaled = custom or (trainer.model_accepts_loss_kwargs and items is not None)
-    if not scaled or custom:
-        return True
-    uses, _ = reason(_uses_item_count, trainer.accelerator.unwrap_model(call.args[1]))
-    return bool(uses)
-
-
-def _uses_item_count(model: Any) -> bool:
-    """Whether the model's `forward` hands its labels to a loss function that counts the items of the step."""
-    forward = type(model).forward
-    while hasattr(forward, "__wrapped__"):
-        forward = forward.__wrapped__
-    return "loss_function" in forward.__code__.co_names and (
-        "num_items_in_batch" in model.loss_function.__code__.co_varnames
-    )
-
-
-def _config(args: Any, inside: _Inside | None, facts: dict[str, Any]) -> dict[str, Any]:
-    """`args` under their own names; model, optimizer and trainer under theirs."""
-    model: Any = facts.get("model")
-    optimizer: Any = facts.get("optimizer")
-    optimizer = getattr(optimizer, "optimizer", optimizer)  # accelerate's shell around it
-    config: dict[str, Any] = dict(args.to_dict())
-    own: Any = getattr(model, "config", None)
-    config["model"] = {"class": type(model).__name__, "parameters": _parameters(model)}
-    config["model"] |= own.to_dict() if hasattr(own, "to_dict") else {}
-    config["optimizer"] = type(optimizer).__name__
-    if inside is not None:
-        config["trainer"] = type(inside.trainer).__name__
-    return config
-
-
-def _parameters(model: Any) -> int | None:
-    return reason(lambda: sum(weight.numel() for weight in model.parameters()))[0]
+def _finish(here: Inside, error: BaseException | None) -> None:
+    """A `Trainer.train` is over: why, and what was its best, and then the end of its run."""
+    train, trainer, state = here.train, here.trainer, here.state
+    if train is None:
+        return
+    with guarded("recording the end of a training"):
+        train.flush()
+        ended = train.steps is not None and train.steps.epoch_step == state.global_step
+        facts = outcome(trainer.args, state, trainer.callback_handler.callbacks, train.error or error, ended)
+        train.run.update_config(facts, source="transformers")
+    train.finish(None if pruned(error) else error)

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from autotrack.cli import compare, doctor, edit, export, launch, ls, show, tail
-from autotrack.cli.context import Group, say
+from autotrack.cli import compare, diff, doctor, edit, export, launch, ls, show, tail, verify
+from autotrack.cli.context import Command, Group, say
 
 app = typer.Typer(
     name="autotrack",
@@ -15,7 +15,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Records training runs, and shows what was recorded.",
     epilog="Exit codes: 0 good, 1 a mistake or an unhealthy store, 2 wrong usage, 130 Ctrl-C. "
-    "JSON output spells NaN and infinity as the strings nan, inf and -inf.",
+    "JSON output spells NaN and the infinities as strings.",
 )
 
 
@@ -46,14 +46,16 @@ def options(
 
 
 app.command("run", cls=launch.RunCommand, context_settings=launch.SETTINGS)(launch.command)
-app.command("ls")(ls.command)
-app.command("show")(show.command)
-app.command("compare")(compare.command)
-app.command("tail")(tail.command)
-app.command("export")(export.command)
-app.command("tag")(edit.tag)
-app.command("note")(edit.note)
-app.command("rename")(edit.rename)
-app.command("archive")(edit.archive)
-app.command("rm")(edit.remove)
-app.command("doctor")(doctor.command)
+app.command("ls", cls=Command)(ls.command)
+app.command("show", cls=Command)(show.command)
+app.command("diff", cls=Command)(diff.command)
+app.command("compare", cls=Command)(compare.command)
+app.command("tail", cls=Command)(tail.command)
+app.command("export", cls=Command)(export.command)
+app.command("tag", cls=Command)(edit.tag)
+app.command("note", cls=Command)(edit.note)
+app.command("rename", cls=Command)(edit.rename)
+app.command("archive", cls=Command)(edit.archive)
+app.command("rm", cls=Command)(edit.remove)
+app.command("verify", cls=Command)(verify.command)
+app.command("doctor", cls=Command)(doctor.command)

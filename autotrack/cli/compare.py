@@ -1,10 +1,12 @@
 """`autotrack compare`: runs side by side, what differs first."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from autotrack.cli.columns import STATISTICS
 from autotrack.cli.context import complete_runs, opened, say
 from autotrack.cli.output import (
     age_text,
@@ -14,7 +16,7 @@ from autotrack.cli.output import (
     number_text,
     value_text,
 )
-from autotrack.cli.records import STATISTICS, best_places, better, brief, differences
+from autotrack.cli.records import best_places, better, brief, differences, interest
 from autotrack.cli.screen import STATUS_STYLES, Screen
 from autotrack.cli.table import GAP, Cell, Column
 
@@ -34,7 +36,7 @@ def command(
     run: Annotated[
         list[str],
         typer.Argument(
-            metavar="RUN RUN...", help="Two or more ids or unique prefixes.", autocompletion=complete_runs
+            metavar="RUN", help="Two or more ids or unique prefixes.", autocompletion=complete_runs
         ),
     ],
     statistic: Annotated[
@@ -69,7 +71,7 @@ def command(
     with opened(ctx) as index:
         records = list({record.id: record for record in map(index.get, run)}.values())
         if len(records) < 2:
-            raise typer.BadParameter("give two different runs or more", param_hint="RUN RUN...")
+            raise typer.BadParameter("give two different runs or more", param_hint="RUN")
         table = _Comparison(records, statistic, directions, everything)
         if as_json:
             say(json_text(table.plain()))
@@ -116,7 +118,8 @@ class _Comparison:
         }
 
     def _metric_keys(self) -> list[str]:
-        keys = dict.fromkeys(key for run in self.runs for key in run.metrics)
+        runs = Counter(key for run in self.runs for key in run.metrics)
+        keys = sorted(runs, key=lambda key: (-runs[key], interest(key)))
         return [key for key in keys if self.everything or not key.startswith("system/")]
 
     def _values(self, key: str) -> list[Any]:
@@ -143,7 +146,9 @@ class _Comparison:
                 screen.line("")
                 screen.line((f"{screen.mark} and the next runs", "dim"))
             names = Column("", keep=True, middle=True, narrowest=_NAMES)
-            columns = [Column("", keep=True, narrowest=_RUN) for _ in self.runs[start : start + at_once]]
+            columns = [
+                Column("", keep=True, narrowest=_RUN, middle=True) for _ in self.runs[start : start + at_once]
+            ]
             for name, cells in rows:
                 names.add(name, "dim")
                 for column, (text, style) in zip(columns, cells[start:], strict=False):
@@ -170,6 +175,7 @@ class _Comparison:
             if differing or same
             else ""
         )
+        differing.sort(key=lambda key: -sum(key in row for row in self.configs))
         keys = differing + (same if self.everything else [])
         return "Config", *self._limited(remark, [(key, self._cells(key, self.configs)) for key in keys])
 
@@ -190,7 +196,7 @@ class _Comparison:
         return f"{remark}; {len(rows) - ROWS} more rows with --all", rows[:ROWS]
 
     def _cells(self, key: str, rows: Sequence[dict[str, Any]]) -> list[Cell]:
-        return [(value_text(row[key]), "") if row.get(key) is not None else ("-", "dim") for row in rows]
+        return [(value_text(row[key]), "") if key in row else ("-", "dim") for row in rows]
 
     def _metric_cells(self, key: str) -> list[Cell]:
         values = self._values(key)

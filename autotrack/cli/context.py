@@ -8,26 +8,41 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
-from autotrack.errors import AutotrackError, RunNotFound
+from autotrack.errors import AutotrackError, FilterError, RunNotFound
 from autotrack.layout import STORE, Layout, check_store, decode_project, fallback_store, find_store
 
 if TYPE_CHECKING:
     from autotrack.index import Index, RunRecord
 
 MISTAKE = 1
+WRONG_USAGE = 2
 INTERRUPTED = 130
+
+
+class Command(TyperCommand):
+    """A command whose help does not call a switch `<bool>`."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The parameters and `--help`."""
+        return _plain_switches(super().get_params(ctx))
 
 
 class Group(TyperGroup):
     """The top command: errors become one sentence on stderr, Ctrl-C is 130, a closed pipe is silent."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The parameters and `--help`."""
+        return _plain_switches(super().get_params(ctx))
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was chosen."""
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
+        except FilterError as error:
+            fail(str(error), WRONG_USAGE)
         except AutotrackError as error:
             fail(str(error))
         except KeyboardInterrupt:
@@ -40,17 +55,24 @@ class Group(TyperGroup):
         return result
 
 
-def fail(message: str) -> None:
-    """Print `error: …` to stderr and leave with 1."""
+def _plain_switches(parameters: list[Any]) -> list[Any]:
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False) and parameter.metavar is None:
+            parameter.metavar = ""
+    return parameters
+
+
+def fail(message: str, code: int = MISTAKE) -> None:
+    """Print `error: …` to stderr and leave."""
     from autotrack.cli.screen import Screen
 
     with suppress(OSError):
         screen = Screen(sys.stderr)
         first, *rest = message.split("\n")
-        screen.text(f"error: {first}", "red")
+        screen.wrapped([("error: ", "bold red")], first, hang=0)
         for line in rest:
             screen.text(line)
-    raise typer.Exit(MISTAKE)
+    raise typer.Exit(code)
 
 
 def say(text: str) -> None:
@@ -103,12 +125,14 @@ def note_fallback(root: Path) -> None:
 @contextmanager
 def opened(ctx: typer.Context) -> Iterator["Index"]:
     """The index of the store, brought up to date, and closed at the end."""
+    from autotrack.cli.progress import progress
     from autotrack.index import open_index
 
     layout = existing_store(ctx)
     index = open_index(layout.root)
     try:
-        index.sync()
+        with progress("Reading runs", quiet=bool(ctx.params.get("as_json"))) as tell:
+            index.sync(tell)
         yield index
     finally:
         index.close()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from autotrack.index import RunRecord
 
 Runs = Annotated[
-    list[str], typer.Argument(metavar="RUN...", help="Ids or unique prefixes.", autocompletion=complete_runs)
+    list[str], typer.Argument(metavar="RUN", help="Ids or unique prefixes.", autocompletion=complete_runs)
 ]
 One = Annotated[str, typer.Argument(metavar="RUN", help="Id or unique prefix.", autocompletion=complete_runs)]
 
@@ -27,7 +27,7 @@ One = Annotated[str, typer.Argument(metavar="RUN", help="Id or unique prefix.", 
 def tag(
     ctx: typer.Context,
     run: One,
-    tags: Annotated[list[str], typer.Argument(metavar="TAG...", help="The tags.")],
+    tags: Annotated[list[str], typer.Argument(metavar="TAG", help="The tags.")],
     remove: Annotated[bool, typer.Option("--remove", "-r", help="Take these tags away instead.")] = False,
 ) -> None:
     """Add tags to a run, or remove them."""
@@ -43,7 +43,10 @@ def note(
     ctx: typer.Context,
     run: One,
     text: Annotated[
-        str, typer.Argument(help="The note; - reads it from standard input, an empty one removes the notes.")
+        str,
+        typer.Argument(
+            metavar="TEXT", help="The note; - reads it from standard input, an empty one removes the notes."
+        ),
     ],
     append: Annotated[
         bool, typer.Option("--append", "-a", help="Add to the notes that are there, on a new line.")

@@ -1,27 +1,28 @@
 """`autotrack export`: runs, or the history of runs, as CSV, JSON or Parquet."""
 
-import csv
-import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from autotrack.cli.context import note, opened
-from autotrack.cli.output import clean, count_text, flatten, json_text, matches, plain_json, value_text
-from autotrack.cli.parameters import Everything, Format, HistoryRuns, Project, Where
+from autotrack.cli.files import Row, Table, need_pyarrow, write
+from autotrack.cli.nothing import say_nothing_found
+from autotrack.cli.output import count_text, flatten, matches, size_text
+from autotrack.cli.parameters import Everything, Format, Group, HistoryRuns, Project, Where
+from autotrack.cli.progress import Tell, progress
 from autotrack.cli.records import brief, complete
-from autotrack.errors import AutotrackError, MissingExtra
+from autotrack.errors import AutotrackError
 
 if TYPE_CHECKING:
     from autotrack.index import RunRecord
 
-Row = dict[str, Any]
 FORMATS = ("csv", "json", "parquet")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+POINT = ("run", "key", "step", "time", "value")
+POINT_TYPES = ("string", "string", "int64", "float64", "float64")
 
 
 def command(
@@ -49,6 +50,7 @@ def command(
         bool, typer.Option("--attempts", help="Points of earlier attempts too (after a resume).")
     ] = False,
     project: Project = None,
+    group: Group = None,
     where: Where = None,
     everything: Everything = False,
 ) -> None:
@@ -59,23 +61,29 @@ def command(
     form = _form(form, output)
     _check_target(output, form, force)
     if form == "parquet":
-        _need_pyarrow()
+        need_pyarrow()
     with opened(ctx) as index:
         if run:
-            records = list({record.id: record for record in map(index.get, run)}.values())
+            records: Sequence[RunRecord] = list({one.id: one for one in map(index.get, run)}.values())
         else:
-            records = list(index.runs(project=project, where=where, archived=everything, children=everything))
-        if run or history:
-            rows = _histories(records, key or [], attempts, nested=form == "json")
-        else:
-            rows = (
-                [complete(record) for record in records]
-                if form == "json"
-                else [_flat(record) for record in records]
-            )
-        _send(rows, form, output)
+            records = index.runs(project, where, archived=everything, children=everything, group=group)
+        if not records:
+            say_nothing_found(index, project, group, where, everything)
+        with progress("Exporting") as tell:
+            counted = _counted(records, tell)
+            if run or history:
+                table = _histories(counted, key or [], attempts, nested=form == "json")
+            else:
+                table = _runs(counted, nested=form == "json")
+            _send(table, form, output)
     if output is not None:
-        note(f"{output}: {count_text(len(records), 'run')}, {os.path.getsize(output)} bytes")
+        note(f"{output}: {count_text(len(records), 'run')}, {size_text(os.path.getsize(output))}")
+
+
+def _counted(records: Sequence["RunRecord"], tell: Tell) -> "Iterator[RunRecord]":
+    for number, record in enumerate(records):
+        yield record
+        tell(number + 1, len(records))
 
 
 def _form(form: str | None, output: Path | None) -> str:
@@ -103,31 +111,42 @@ def _check_target(output: Path | None, form: str, force: bool) -> None:
 
 
 def _histories(
-    records: Sequence["RunRecord"], patterns: Sequence[str], attempts: bool, nested: bool
-) -> list[Row]:
-    rows: list[Row] = []
-    for record in records:
-        keys = [
-            key
-            for key in record.metrics
-            if matches(key, patterns) and (patterns or not key.startswith("system/"))
-        ]
-        history = record.history(keys=keys, attempts=attempts) if keys else {}
-        series = {
-            key: {"steps": one.steps.tolist(), "times": one.times.tolist(), "values": one.values.tolist()}
-            for key, one in history.items()
-        }
-        if nested:
-            rows.append({"run": record.id, "name": record.name, "series": series})
-        else:
-            rows += _points(record.id, series)
-    return rows
+    records: Iterable["RunRecord"], patterns: Sequence[str], attempts: bool, nested: bool
+) -> Table:
+    """The points of runs, run by run: never more than one run's are in memory."""
+    found = ((record, _series(record, patterns, attempts)) for record in records)
+    if nested:
+        rows = ([{"run": record.id, "name": record.name, "series": one}] for record, one in found)
+        return Table(("run", "name", "series"), rows)
+    return Table(POINT, ([*_points(record.id, one)] for record, one in found), POINT_TYPES)
+
+
+def _series(record: "RunRecord", patterns: Sequence[str], attempts: bool) -> dict[str, dict[str, list[Any]]]:
+    keys = [
+        key
+        for key in record.metrics
+        if matches(key, patterns) and (patterns or not key.startswith("system/"))
+    ]
+    history = record.history(keys=keys, attempts=attempts) if keys else {}
+    return {
+        key: {"steps": one.steps.tolist(), "times": one.times.tolist(), "values": one.values.tolist()}
+        for key, one in history.items()
+    }
 
 
 def _points(run: str, series: dict[str, dict[str, list[Any]]]) -> Iterator[Row]:
     for key, one in series.items():
         for step, time, value in zip(one["steps"], one["times"], one["values"], strict=True):
             yield {"run": run, "key": key, "step": step, "time": time, "value": value}
+
+
+def _runs(records: Iterable["RunRecord"], nested: bool) -> Table:
+    if nested:
+        return Table((), ([complete(record)] for record in records))
+    rows = [_flat(record) for record in records]
+    names = dict.fromkeys(name for row in rows for name in row)
+    order = sorted(names, key=lambda name: (name.startswith("summary."), name.startswith("config.")))
+    return Table(order, [rows])
 
 
 def _flat(record: "RunRecord") -> Row:
@@ -139,88 +158,16 @@ def _flat(record: "RunRecord") -> Row:
     return row | {f"summary.{key}": value for key, value in summary.items()}
 
 
-def _send(rows: list[Row], form: str, output: Path | None) -> None:
+def _send(table: Table, form: str, output: Path | None) -> None:
     if output is None:
         sys.stdout.flush()
-        _write(rows, form, sys.stdout.buffer, sys.stdout.isatty())
+        write(table, form, sys.stdout.buffer, sys.stdout.isatty())
         sys.stdout.buffer.flush()
         return
     partial = output.with_name(f".{output.name}.{os.getpid()}.part")
     try:
         with open(partial, "xb") as file:
-            _write(rows, form, file, False)
+            write(table, form, file, False)
         os.replace(partial, output)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _write(rows: list[Row], form: str, stream: Any, terminal: bool) -> None:
-    if form == "json":
-        stream.write((json_text(rows) + "\n").encode("ascii"))
-    elif form == "csv":
-        _write_csv(rows, stream, terminal)
-    else:
-        _write_parquet(rows, stream)
-
-
-def _write_csv(rows: list[Row], stream: Any, terminal: bool) -> None:
-    text = io.TextIOWrapper(stream, "utf-8", errors="backslashreplace", newline="", write_through=True)
-    try:
-        writer = csv.writer(text, lineterminator="\n")
-        columns = _columns(rows)
-        writer.writerow([csv_cell(column, terminal) for column in columns])
-        for row in rows:
-            writer.writerow([csv_cell(row.get(column), terminal) for column in columns])
-    finally:
-        text.detach()
-
-
-def _columns(rows: list[Row]) -> list[str]:
-    names = dict.fromkeys(name for row in rows for name in row)
-    return sorted(names, key=lambda name: (name.startswith("summary."), name.startswith("config.")))
-
-
-def csv_cell(value: Any, terminal: bool = False) -> Any:
-    """A value as it stands in CSV: numbers as they are, texts that begin like a formula with a ' in front."""
-    if value is None:
-        return ""
-    if isinstance(value, bool | int | float):
-        return value
-    text = plain_json(value)
-    text = text if isinstance(text, str) else value_text(text)
-    if terminal:
-        text = clean(text)
-    return "'" + text if text.startswith(_FORMULA) else text
-
-
-def _write_parquet(rows: list[Row], stream: Any) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    columns = {name: pa.array(_one_type([row.get(name) for row in rows])) for name in _columns(rows)}
-    pq.write_table(pa.table(columns), stream)
-
-
-def _need_pyarrow() -> None:
-    try:
-        import pyarrow.parquet as parquet
-    except ImportError as error:
-        raise MissingExtra(
-            f"Parquet needs pyarrow ({error}). Install it: pip install 'autotrack-ml[parquet]'"
-        ) from error
-    del parquet
-
-
-def _one_type(values: list[Any]) -> list[Any]:
-    """Values that one Parquet column can hold: numbers, times, booleans; anything mixed becomes text."""
-    present = [value for value in values if value is not None]
-    for kinds in ((bool,), (int, float), (str,)):
-        if all(
-            isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool)) for value in present
-        ):
-            large = any(isinstance(value, int) and abs(value) >= 2**63 for value in present)
-            mixed = any(isinstance(value, float) for value in present)
-            return [float(value) if value is not None and (mixed or large) else value for value in values]
-    if all(hasattr(value, "isoformat") for value in present):
-        return values
-    return [None if value is None else value_text(plain_json(value)) for value in values]

@@ -58,7 +58,7 @@ class Feed:
 def _after(place: _Place, batch: Batch) -> _Place:
     wall, mono = place.wall, place.mono
     if batch.header is not None and not wall:
-        wall, mono = int(batch.header.get("wall") or 0), batch.first_mono or 0
+        wall, mono = int(batch.header.get("wall") or 0), int(batch.header.get("mono") or 0)
     return _Place(batch.end, batch.last_seq, wall, mono)
 
 

@@ -14,8 +14,8 @@ import sysconfig
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperCommand
 
+from autotrack.cli.context import Command
 from autotrack.process import start_ticks
 
 _WITH_VALUE = frozenset({"--project", "--name", "--tag", "--group", "-p", "-n", "-t", "-g"})
@@ -23,12 +23,16 @@ _WITH_VALUE = frozenset({"--project", "--name", "--tag", "--group", "-p", "-n", 
 SETTINGS = {"allow_interspersed_args": False}
 
 
-class RunCommand(TyperCommand):
+class RunCommand(Command):
     """Everything behind the script, or behind `-m module`, belongs to the script."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse our options only, and leave the rest as it stands."""
         return super().parse_args(ctx, close_options(args))
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """How the words of the command line follow each other."""
+        return [self.options_metavar or "", "SCRIPT [ARGS]..."]
 
 
 def close_options(args: list[str]) -> list[str]:
@@ -58,16 +62,19 @@ def command(
         str | None, typer.Option("-m", metavar="MODULE", help="Run a module, as `python -m` does.")
     ] = None,
     project: Annotated[
-        str | None, typer.Option("--project", "-p", help="The project (default: the folder's name).")
+        str | None,
+        typer.Option("--project", "-p", metavar="NAME", help="The project (default: the folder's name)."),
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", "-n", help="The run's name (default: the script's).")
+        str | None,
+        typer.Option("--name", "-n", metavar="NAME", help="The run's name (default: the script's)."),
     ] = None,
     tag: Annotated[
-        list[str] | None, typer.Option("--tag", "-t", help="A tag; may be given several times.")
+        list[str] | None,
+        typer.Option("--tag", "-t", metavar="TAG", help="A tag; may be given several times."),
     ] = None,
     group: Annotated[
-        str | None, typer.Option("--group", "-g", help="The group that the run belongs to.")
+        str | None, typer.Option("--group", "-g", metavar="NAME", help="The group that the run belongs to.")
     ] = None,
 ) -> None:
     """Run a Python script, and record what it trains. Our options stand before the script."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from autotrack.cli.context import refreshed
 from autotrack.cli.output import count_text, duration_text, matches, number_text, sparkline
+from autotrack.cli.records import interest
 from autotrack.cli.screen import STATUS_STYLES, Screen, terminal_size
 from autotrack.cli.table import Column
 
@@ -48,21 +49,21 @@ def _frame(record: "RunRecord", screen: Screen, patterns: Sequence[str]) -> "Tex
 def picture(record: "RunRecord", screen: Screen, patterns: Sequence[str], rows: int | None = None) -> None:
     """The run's state now: a head line, and a table of its metrics."""
     state = (record.status, STATUS_STYLES.get(record.status, ""))
-    screen.line(
-        (record.name, "bold"), "  ", (record.id, "dim"), "  ", state, f"  {duration_text(record.duration)}"
-    )
+    length = f"  {duration_text(record.duration)}"
+    screen.titled(record.name, "  ", (record.id, "dim"), "  ", state, length)
     keys = [
         key
         for key in record.metrics
         if matches(key, patterns) and (patterns or not key.startswith("system/"))
     ]
+    keys.sort(key=interest)
     if not keys:
         screen.line(("  no metrics yet", "dim"))
         return
     shown = keys[:rows]
     history = record.history(keys=shown, max_points=_POINTS)
     name, last, curve = (
-        Column("key", keep=True, middle=True),
+        Column("key", keep=True, middle=True, narrowest=24),
         Column("last", right=True, whole=True, keep=True),
         Column("curve", narrowest=8),
     )

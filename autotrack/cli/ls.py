@@ -1,11 +1,14 @@
 """`autotrack ls`: the runs of a store, newest first."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from autotrack.cli.columns import Meaning, names, ordering, resolve, value
 from autotrack.cli.context import note, note_fallback, opened, say, store_path
+from autotrack.cli.nothing import say_nothing_found
 from autotrack.cli.output import (
     age_text,
     clean,
@@ -16,20 +19,53 @@ from autotrack.cli.output import (
     time_text,
     value_text,
 )
-from autotrack.cli.parameters import Columns, Everything, Project, Sort, Where
-from autotrack.cli.records import FIELDS, brief, column_value, interesting_metrics, sort_key
+from autotrack.cli.parameters import Columns, Everything, Group, Project, Sort, Where
+from autotrack.cli.records import brief, interesting_metrics
 from autotrack.cli.screen import STATUS_STYLES, Screen
 from autotrack.cli.table import Column
 
 if TYPE_CHECKING:
-    from autotrack.index import RunRecord
+    from autotrack.index import Index, RunList, RunRecord
 
 TABLE_LIMIT = 25
+DIGITS = 4
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """Which runs are asked for."""
+
+    project: str | None
+    group: str | None
+    where: str | None
+    archived: bool
+    everything: bool
+
+    @property
+    def filter(self) -> str | None:
+        """The filter for the index."""
+        if not self.archived:
+            return self.where
+        # The user's filter stands on a line of its own, so that a comment in it ends there.
+        return f"archived and (\n{self.where}\n)" if self.where else "archived"
+
+    def runs(self, index: "Index", order: str | None, limit: int | None) -> "RunList":
+        """The runs, in the order that was asked for."""
+        if self.archived and self.where:
+            index.count(where=self.where)  # a mistake in it is explained in the user's own words
+        hidden = self.archived or self.everything
+        return index.runs(self.project, self.filter, order, limit, hidden, self.everything, self.group)
+
+    def count(self, index: "Index") -> int:
+        """How many runs there are."""
+        hidden = self.archived or self.everything
+        return index.count(self.project, self.filter, hidden, self.everything, self.group)
 
 
 def command(
     ctx: typer.Context,
     project: Project = None,
+    group: Group = None,
     where: Where = None,
     sort: Sort = None,
     limit: Annotated[
@@ -37,6 +73,7 @@ def command(
         typer.Option(
             "--limit",
             "-n",
+            metavar="N",
             min=0,
             help=f"At most so many; 0 is all (default: {TABLE_LIMIT}, with --json all).",
         ),
@@ -50,112 +87,91 @@ def command(
     if limit is None:
         limit = 0 if as_json else TABLE_LIMIT
     note_fallback(store_path(ctx))
+    choice = _Choice(project, group, where, archived, everything)
     with opened(ctx) as index:
-        more = limit + 1 if limit and not archived else None
-        runs: Sequence[RunRecord] = index.runs(
-            project=project,
-            where=where,
-            order_by=sort_key(sort) if sort else None,
-            limit=more,
-            archived=archived or everything,
-            children=everything,
-        )
-        if archived:
-            runs = [run for run in runs if run.archived]
-        shown = runs[:limit] if limit else runs
+        runs = choice.runs(index, ordering(index, sort) if sort else None, limit or None)
+        chosen = {name: resolve(index, name, runs, "--columns") for name in names(columns)} if runs else {}
         if as_json:
-            names = _names(columns)
-            say(
-                json_text(
-                    [
-                        {name: column_value(run, name) for name in names} if names else brief(run)
-                        for run in shown
-                    ]
-                )
-            )
-        elif not shown:
-            _say_nothing_found(project, where, archived)
-        else:
-            _show(shown, columns)
-            if len(runs) > len(shown):
-                note(f"Only {len(shown)} runs are shown; --limit 0 shows all.")
+            say(json_text([_plain(run, chosen) for run in runs]))
+        elif runs:
+            _show(runs, chosen)
+            if len(runs) == limit and (total := choice.count(index)) > limit:
+                note(f"{limit:,} of {count_text(total, 'run')}; --limit 0 shows all.")
+        if not runs:
+            say_nothing_found(index, project, group, where, archived or everything)
         if not as_json and (unread := index.problems()):
             note(f"{count_text(len(unread), 'journal')} cannot be read; autotrack doctor names them.")
 
 
-def _say_nothing_found(project: str | None, where: str | None, archived: bool) -> None:
-    if project or where or archived:
-        note("No run matches. Archived runs and child runs are shown with --all.")
-    else:
-        note("No runs yet. Record one with: autotrack run train.py")
+def _plain(run: "RunRecord", chosen: Mapping[str, Meaning]) -> dict[str, Any]:
+    return {name: value(run, meaning) for name, meaning in chosen.items()} if chosen else brief(run)
 
 
-def _show(runs: Sequence["RunRecord"], spec: str | None) -> None:
+def _show(runs: Sequence["RunRecord"], chosen: Mapping[str, Meaning]) -> None:
     screen = Screen()
-    chosen = _names(spec) or _default_columns(runs)
-    table = [_column(name, runs, keep=spec is not None) for name in chosen]
-    for place, column in enumerate(column for column in table if column.title not in FIELDS):
+    pairs = list(chosen.items()) or _default_columns(runs)
+    table = [_column(title, meaning, runs, bool(chosen)) for title, meaning in pairs]
+    metrics = [column for column, (_, meaning) in zip(table, pairs, strict=True) if meaning.kind != "field"]
+    for place, column in enumerate(metrics):
         column.goes = min(place, 1) * 3
     left_out = screen.table(table)
-    missing = [
-        name for name in chosen if name not in FIELDS and all(column_value(run, name) is None for run in runs)
-    ]
+    missing = [title for title, meaning in pairs if meaning.kind != "field" and _empty(runs, meaning)]
     if missing:
         note(f"No run here has: {', '.join(map(clean, missing))}.")
     if left_out:
         note(f"No room for: {', '.join(left_out)}. A wider terminal or --columns shows them.")
 
 
-def _names(spec: str | None) -> list[str]:
-    return [part.strip() for part in (spec or "").split(",") if part.strip()]
+def _empty(runs: Sequence["RunRecord"], meaning: Meaning) -> bool:
+    return all(value(run, meaning) is None for run in runs)
 
 
-def _default_columns(runs: Sequence["RunRecord"]) -> list[str]:
-    columns = ["id", "name", "status"]
+def _default_columns(runs: Sequence["RunRecord"]) -> list[tuple[str, Meaning]]:
+    fields = ["id", "name", "status"]
     if len({run.project for run in runs}) > 1:
-        columns.append("project")
-    columns += ["created", "duration", *interesting_metrics(runs)]
-    if any(run.tags for run in runs):
-        columns.append("tags")
-    return columns
+        fields.append("project")
+    metrics = [(key, Meaning("metrics", key, "last")) for key in interesting_metrics(runs)]
+    last = ["tags"] if any(run.tags for run in runs) else []
+    before = [(name, Meaning("field", name)) for name in (*fields, "created", "duration")]
+    return [*before, *metrics, *((name, Meaning("field", name)) for name in last)]
 
 
-def _column(name: str, runs: Sequence["RunRecord"], keep: bool) -> Column:
-    values = [column_value(run, name) for run in runs]
-    numeric = any(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+def _column(title: str, meaning: Meaning, runs: Sequence["RunRecord"], keep: bool) -> Column:
+    name = meaning.key if meaning.kind == "field" else ""
+    values = [value(run, meaning) for run in runs]
+    numeric = any(isinstance(one, int | float) and not isinstance(one, bool) for one in values)
     column = Column(
-        title=clean(name),
+        title=clean(title),
         right=numeric or name == "duration",
         keep=keep or name in ("id", "name", "status"),
         goes={"tags": 3, "duration": 2, "project": 1}.get(name, 0),
-        narrowest={"name": 16, "project": 7}.get(name, 6),
+        narrowest={"name": 20, "project": 7}.get(name, 6),
         whole=numeric or name in ("id", "status", "created", "finished", "duration"),
-        middle=name not in FIELDS,
+        middle=meaning.kind != "field" or name == "name",
     )
-    for run, value in zip(runs, values, strict=True):
-        text = _name(run) if name == "name" else _cell(name, value)
+    for run, one in zip(runs, values, strict=True):
+        text = _name(run) if name == "name" else _cell(name, one)
         column.add(text, STATUS_STYLES.get(run.status, "") if name == "status" else "")
     return column
 
 
 def _name(run: "RunRecord") -> str:
-    children = len(run.children)
-    return f"{run.name} (+{children})" if children else run.name
+    return f"{run.name} (+{run.child_count})" if run.child_count else run.name
 
 
-def _cell(name: str, value: Any) -> str:
-    if value is None or value == [] or value == "":
+def _cell(name: str, given: Any) -> str:
+    if given is None or given == [] or given == "":
         return "-"
     if name == "created":
-        return age_text(value)
+        return age_text(given)
     if name == "finished":
-        return time_text(value)
+        return time_text(given)
     if name == "duration":
-        return duration_text(value)
+        return duration_text(given)
     if name == "tags":
-        return ", ".join(value)
+        return ", ".join(given)
     if name == "error":
-        return f"{value.get('type')}: {value.get('message')}"
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return number_text(value)
-    return value_text(value)
+        return f"{given.get('type')}: {given.get('message')}"
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        return number_text(given, DIGITS)
+    return value_text(given)

@@ -114,7 +114,10 @@ def number_text(value: object, digits: int = 5) -> str:
         return str(float(value))
     if value == int(value) and abs(value) < 10**9:
         return f"{value:.1f}"
-    return f"{value:.{digits}g}"
+    if 10**digits - 0.5 <= abs(value) < 10**9:
+        return f"{value:.0f}"
+    text = f"{value:.{digits}g}"
+    return f"{value:.{digits - 1}f}" if text.lstrip("-") == "1" else text
 
 
 def float_of(value: int) -> float:
@@ -194,8 +197,8 @@ def size_text(size: int | None) -> str:
 
 
 def count_text(number: int, noun: str, plural: str | None = None) -> str:
-    """`1 run`, `3 runs`."""
-    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+    """`1 run`, `3 runs`, `10,000 runs`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def sparkline(values: Sequence[float], width: int = 16, unicode: bool = True) -> str:

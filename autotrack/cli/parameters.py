@@ -7,8 +7,12 @@ import typer
 from autotrack.cli.context import complete_projects, complete_runs
 
 Project = Annotated[
-    str | None, typer.Option("--project", "-p", help="Only this project.", autocompletion=complete_projects)
+    str | None,
+    typer.Option(
+        "--project", "-p", metavar="NAME", help="Only this project.", autocompletion=complete_projects
+    ),
 ]
+Group = Annotated[str | None, typer.Option("--group", "-g", metavar="NAME", help="Only this group.")]
 Where = Annotated[
     str | None,
     typer.Option(
@@ -24,8 +28,8 @@ Sort = Annotated[
     typer.Option(
         "--sort",
         "-s",
-        metavar="BY",
-        help="Sort by this, smallest first; -BY is largest first (default: -created).",
+        metavar="COLUMN",
+        help="Sort by a column, smallest first; -COLUMN is largest first (default: -created).",
     ),
 ]
 Columns = Annotated[
@@ -34,13 +38,13 @@ Columns = Annotated[
         "--columns",
         "-c",
         metavar="A,B,…",
-        help="The columns: fields, config.KEY, metric keys, KEY.min and the like.",
+        help="The columns, named as in a filter: id, tags, config.lr, metrics.loss.min, or the key alone: loss.",
     ),
 ]
 HistoryRuns = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[RUN]...",
+        metavar="RUN",
         help="Export the history of these runs; without any, the runs themselves.",
         autocompletion=complete_runs,
     ),
@@ -59,5 +63,5 @@ Format = Annotated[
 def optional_run(default: str) -> Any:
     """The argument [RUN]; `default` says which run it is without one."""
     return typer.Argument(
-        metavar="[RUN]", help=f"Id or unique prefix (default: {default}).", autocompletion=complete_runs
+        metavar="RUN", help=f"Id or unique prefix (default: {default}).", autocompletion=complete_runs
     )

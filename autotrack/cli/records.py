@@ -1,49 +1,20 @@
-"""What a run looks like in JSON, and how columns find their values in it."""
+"""What a run looks like in JSON, which metrics tell most, and which value is the better one."""
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from autotrack.cli.output import flatten
+from autotrack.cli.columns import STATISTICS
 
 if TYPE_CHECKING:
     from autotrack.index import RunRecord
 
-STATISTICS = (
-    "last",
-    "first",
-    "min",
-    "max",
-    "mean",
-    "count",
-    "nonfinite",
-    "min_step",
-    "max_step",
-    "last_step",
-    "first_step",
-)
-FIELDS = (
-    "id",
-    "name",
-    "project",
-    "status",
-    "created",
-    "finished",
-    "duration",
-    "tags",
-    "notes",
-    "group",
-    "parent",
-    "children",
-    "framework",
-    "archived",
-    "attempts",
-    "error",
-)
-_INDEXED = re.compile(r"""(metrics|summary|config)\[(?:"([^"]*)"|'([^']*)')\](?:\.(\w+))?""")
 _LESS_IS_BETTER = re.compile(
-    r"loss|err|mae\b|mse|rmse|mape|perplexity|ppl|nll|_time|time\b|latency|brier|divergence|fid\b|wer\b|cer\b"
+    r"loss|err|mae\b|mse|rmse|mape|perplexity|ppl|nll|_time|time\b|latency|brier|divergence|fid\b|wer\b|cer\b|(^|[_/])rank_"
+)
+_TECHNICAL = re.compile(
+    r"(time|_ms|_seconds|runtime|per_second|flos|_index)(/|$)|(^|[_/])(rank|std)_|(^|[/.])(epoch|(global_)?step|lr|learning_rate|grad_norm)$"
 )
 _MORE_IS_BETTER = re.compile(
     r"acc|score|f1|auc|precision|recall|r2|iou|dice|bleu|rouge|map\b|psnr|ssim|samples_per_second|reward|return"
@@ -101,43 +72,10 @@ def statistics(metric: Any) -> dict[str, Any]:
     return {name: getattr(metric, name) for name in STATISTICS}
 
 
-def column_value(run: "RunRecord", column: str) -> Any:
-    """The value of a field, `config.KEY`, a metric's key, or `KEY.min` and the like; None without."""
-    if column in FIELDS:
-        value = getattr(run, column)
-        return len(value) if column == "children" else value
-    source, key, statistic = _split(column)
-    if source == "config" or column.startswith("config."):
-        return flatten(run.config).get(key if source == "config" else column[7:])
-    metrics = run.metrics
-    if key in metrics:
-        return getattr(metrics[key], statistic)
-    stem, _, last = column.rpartition(".")
-    if stem in metrics and last in STATISTICS:
-        return getattr(metrics[stem], last)
-    return None
-
-
-def sort_key(column: str) -> str:
-    """A column as the index orders by it: a metric's key becomes `metrics['key'].last`."""
-    sign, name = ("-", column[1:]) if column.startswith("-") else ("", column)
-    if name in FIELDS or name.startswith("config.") or _INDEXED.fullmatch(name):
-        return column
-    stem, _, last = name.rpartition(".")
-    key, statistic = (stem, last) if stem and last in STATISTICS else (name, "last")
-    return f"{sign}metrics[{key!r}].{statistic}"
-
-
-def _split(column: str) -> tuple[str, str, str]:
-    found = _INDEXED.fullmatch(column)
-    if found is None:
-        return "", column, "last"
-    statistic = found.group(4) or "last"
-    return (
-        found.group(1),
-        found.group(2) or found.group(3) or "",
-        statistic if statistic in STATISTICS else "last",
-    )
+def interest(key: str) -> tuple[bool, int, str]:
+    """What sorts metrics by how much they tell: validation and scores first, clocks and schedules late, ours last."""
+    quality = bool(re.search(r"val|eval|test", key)) + bool(better(key) and not _TECHNICAL.search(key))
+    return key.startswith("auto/"), 2 if _TECHNICAL.search(key) else -quality, key
 
 
 def interesting_metrics(runs: Iterable["RunRecord"], most: int = 4) -> list[str]:
@@ -148,17 +86,20 @@ def interesting_metrics(runs: Iterable["RunRecord"], most: int = 4) -> list[str]
     often = max(seen.values(), default=0)
 
     def rank(key: str) -> tuple[bool, bool, int, str]:
-        quality = bool(re.search(r"val|eval|test", key)) + bool(better(key) and not key.endswith("time"))
-        return key.startswith("auto/"), seen[key] * 2 < often, -quality, key
+        ours, quality, name = interest(key)
+        return ours, seen[key] * 2 < often, quality, name
 
     wanted = sorted((key for key in seen if seen[key] * 8 >= often), key=rank)
     users = [key for key in wanted if not key.startswith("auto/")]
-    return (users or wanted)[:most]
+    telling = [key for key in users if not _TECHNICAL.search(key)]
+    return (telling or users or wanted)[:most]
 
 
 def better(key: str) -> str:
     """Which value of a metric is the better one by its name: "min", "max", or "" where it does not say."""
     word = key.lower()
+    if re.search(r"(^|[/_])std_", word):
+        return ""
     if _LESS_IS_BETTER.search(word):
         return "min"
     return "max" if _MORE_IS_BETTER.search(word) else ""

@@ -12,6 +12,7 @@ from autotrack.cli.table import GAP, Cell, Column, fit
 if TYPE_CHECKING:
     from rich.console import Console
 
+_TITLE = 12
 WIDE = 1_000_000
 """The width of a pipe: nothing is cut there."""
 STATUS_STYLES = {
@@ -76,6 +77,13 @@ class Screen:
             shown.append((text, style))
         self._write(shown)
 
+    def titled(self, title: str, *parts: Cell | str) -> None:
+        """One line that begins with a title; the title is cut, where there is too little room, and the parts are not."""
+        rest = [(part, "") if isinstance(part, str) else part for part in parts]
+        room = max(self.width - sum(text_width(self.spell(text)) for text, _ in rest), _TITLE)
+        name = cut(self.spell(clean(title)), room, middle=True, mark=self.mark)
+        self.line((name, "bold"), *rest)
+
     def text(self, text: str, style: str = "", indent: int = 0) -> None:
         """A text of several lines, wrapped at words in a terminal and as it is in a pipe."""
         for line in clean_lines(text):
@@ -94,7 +102,7 @@ class Screen:
         self._write([])
         self.line((title, "bold"), (f"  {remark}" if remark else "", "dim"))
 
-    def pairs(self, rows: Sequence[Cell], indent: int = 2, most: int = 28) -> None:
+    def pairs(self, rows: Sequence[Cell], indent: int = 2, most: int = 40) -> None:
         """Name and value lines: names in one column, long values cut."""
         if not rows:
             return

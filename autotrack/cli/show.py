@@ -21,15 +21,16 @@ from autotrack.cli.output import (
     value_text,
 )
 from autotrack.cli.parameters import optional_run
-from autotrack.cli.records import complete
+from autotrack.cli.records import best_places, better, complete, differences, interest, interesting_metrics
 from autotrack.cli.screen import STATUS_STYLES, Screen
 from autotrack.cli.table import Column
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from autotrack.index import RunRecord
 
 ROWS = 40
-FACTS = 12
 _POINTS = 240
 _DETAILS = frozenset(
     "argv implementation prefix virtualenv digest size fingerprint cached interval gpu_why".split()
@@ -79,14 +80,12 @@ class _Page:
 
     def _head(self) -> None:
         run, screen = self.run, self.screen
-        screen.line(
-            (run.name, "bold"), "  ", (run.id, "dim"), "  ", (run.status, STATUS_STYLES.get(run.status, ""))
-        )
+        screen.titled(run.name, "  ", (run.id, "dim"), "  ", (run.status, STATUS_STYLES.get(run.status, "")))
         rows = [("project", run.project)]
         named = (("group", run.group), ("parent", run.parent), ("framework", run.framework))
         rows += [(name, value) for name, value in named if value]
         rows.append(("created", f"{time_text(run.created)}  ({age_text(run.created)})"))
-        rows.append(("finished" if run.finished else "so far", self._finished()))
+        rows.append(self._end())
         if run.attempts > 1:
             rows.append(("attempts", str(run.attempts)))
         if run.tags:
@@ -99,17 +98,23 @@ class _Page:
             screen.heading("Notes")
             screen.text(run.notes, indent=2)
 
-    def _finished(self) -> str:
-        length = duration_text(self.run.duration)
-        return f"{time_text(self.run.finished)}  (after {length})" if self.run.finished else length
+    def _end(self) -> tuple[str, str]:
+        run, length = self.run, duration_text(self.run.duration)
+        if run.finished:
+            return "finished", f"{time_text(run.finished)}  (after {length})"
+        if run.status == "running":
+            return "so far", length
+        return "last seen", f"{time_text(run.last_seen)}  (after {length})"
 
     def _error(self) -> None:
         error = self.run.error
         if not error:
             return
         self.screen.heading("Error")
-        self.screen.text(f"{error.get('type') or 'error'}: {error.get('message') or ''}", "red", indent=2)
-        lines = str(error.get("traceback") or "").rstrip("\n").split("\n")
+        message = f"{error.get('type') or 'error'}: {error.get('message') or ''}".rstrip(": ")
+        self.screen.text(message, "red", indent=2)
+        traceback = str(error.get("traceback") or "").rstrip("\n")
+        lines = traceback.removesuffix(message).rstrip("\n").split("\n")
         if lines == [""]:
             return
         most = len(lines) if self.everything else 12
@@ -118,14 +123,24 @@ class _Page:
         self.screen.text("\n".join(lines[-most:]), "dim", indent=2)
 
     def _environment(self) -> None:
+        """One line for each side of the environment; with --all a section."""
+        lines: list[tuple[str, str]] = []
         for what, facts in self.run.environment.items():
             flat = flatten(facts) if isinstance(facts, dict) else {"": facts}
             flat = {key: value for key, value in flat.items() if value not in (None, "", [], {})}
             if not self.everything:
                 flat = {key: _short(key, value) for key, value in flat.items() if key not in _DETAILS}
-            if flat:
-                self.screen.heading("GPU" if what == "gpu" else str(what).replace("_", " ").capitalize())
-                self._pairs(flat, FACTS)
+            if flat and self.everything:
+                self.screen.heading(_title(what))
+                self._pairs(flat)
+            elif flat:
+                lines.append((_title(what), ", ".join(_fact(key, value) for key, value in flat.items())))
+        if lines:
+            self.screen.heading("Environment")
+            wide = max(text_width(clean(title)) for title, _ in lines)
+            for title, text in lines:
+                head = [("  " + clean(title).ljust(wide + 2), "dim")]
+                self.screen.wrapped(head, text, hang=wide + 4)
 
     def _config(self) -> None:
         flat = flatten(self.run.config)
@@ -133,14 +148,15 @@ class _Page:
             self.screen.heading("Config", count_text(len(flat), "value"))
             self._pairs(flat)
 
-    def _pairs(self, flat: dict[str, Any], most: int = ROWS) -> None:
-        keys = list(flat) if self.everything else list(flat)[:most]
+    def _pairs(self, flat: dict[str, Any]) -> None:
+        keys = self._first(list(flat))
         self.screen.pairs([(key, value_text(flat[key])) for key in keys])
         self._more(len(flat) - len(keys))
 
     def _metrics(self) -> None:
         metrics = self.run.metrics
         keys = [key for key in metrics if self.everything or not key.startswith("system/")]
+        keys.sort(key=lambda key: (key.startswith("system/"), interest(key)))
         hidden = len(metrics) - len(keys)
         if not metrics:
             return
@@ -154,7 +170,7 @@ class _Page:
     def _metric_table(self, keys: list[str]) -> None:
         history = self.run.history(keys=keys, max_points=_POINTS)
         wide = 12 if self.screen.width < 80 else 16
-        name = Column("key", keep=True, middle=True, narrowest=8)
+        name = Column("key", keep=True, middle=True, narrowest=24)
         curve = Column("curve", narrowest=wide)
         numbers = {
             title: Column(title, right=True, whole=True)
@@ -164,7 +180,7 @@ class _Page:
             metric = self.run.metrics[key]
             name.add(key)
             values = [float(value) for value in history[key].values] if key in history else []
-            curve.add(sparkline(values, wide, self.screen.unicode), "cyan")
+            curve.add(sparkline(values, wide, self.screen.unicode) if len(values) > 1 else "", "cyan")
             for title in ("last", "min", "max", "mean"):
                 numbers[title].add(number_text(getattr(metric, title)))
             numbers["points"].add(metric.count)
@@ -222,16 +238,17 @@ class _Page:
         self.screen.heading("Children", count_text(len(rows), "run"))
         columns = [
             Column("id", keep=True, whole=True),
-            Column("name", keep=True),
-            Column("status", whole=True),
-            Column("duration", right=True, whole=True),
+            Column("name", keep=True, narrowest=12, middle=True),
+            Column("status", keep=True, whole=True),
+            Column("duration", right=True, whole=True, goes=2),
         ]
-        for child in self._first(rows):
+        shown = self._first(rows)
+        for child in shown:
             columns[0].add(child.id)
             columns[1].add(child.name)
             columns[2].add(child.status, STATUS_STYLES.get(child.status, ""))
             columns[3].add(duration_text(child.duration))
-        self.screen.table(columns, indent=2)
+        self.screen.table([*columns, *_telling(shown)], indent=2)
         self._more(len(rows) - len(self._first(rows)))
 
     def _capture(self) -> None:
@@ -292,6 +309,34 @@ class _Page:
     def _more(self, number: int) -> None:
         if number > 0:
             self.screen.line((f"  {self.screen.mark} {number} more; --all shows them", "dim"))
+
+
+def _telling(runs: "Sequence[RunRecord]") -> list[Column]:
+    """The metrics and the config values that tell runs apart."""
+    columns = []
+    for key in interesting_metrics(runs, 2):
+        column = Column(key, right=True, whole=True, middle=True)
+        values = [run.metrics[key].last if key in run.metrics else None for run in runs]
+        best = best_places(values, better(key))
+        for place, value in enumerate(values):
+            column.add(number_text(value), "bold green" if place in best else "")
+        columns.append(column)
+    configs = [flatten(run.config) for run in runs]
+    for key in differences(configs)[0][:3]:
+        column = Column(key, middle=True, narrowest=12, goes=1)
+        for config in configs:
+            column.add(value_text(config[key]) if key in config else "-")
+        columns.append(column)
+    return columns
+
+
+def _title(what: object) -> str:
+    return "GPU" if what == "gpu" else str(what).replace("_", " ").capitalize()
+
+
+def _fact(key: str, value: Any) -> str:
+    word = key.rpartition(".")[2]
+    return f"{word.replace('_', ' ') if word.islower() else word} {value_text(value)}".strip()
 
 
 def _short(key: str, value: Any) -> Any:

@@ -132,28 +132,22 @@ def _records(root: Path) -> Iterator[Finding]:
 
 
 def _runs(index: "Index", layout: Layout) -> Iterator[Finding]:
-    runs = list(index.runs(archived=True))
-    states = Counter(run.status for run in runs)
-    parts = ", ".join(f"{number} {state}" for state, number in states.most_common())
-    yield ("runs", "ok", f"{len(runs)} ({parts})" if runs else "none yet")
-    damaged = [f"{run.id} ({count_text(run.damaged, 'line')})" for run in runs if run.damaged]
+    states = index.states()
+    parts = ", ".join(f"{number:,} {state}" for state, number in Counter(states.values()).most_common())
+    yield ("runs", "ok", f"{len(states):,} ({parts})" if states else "none yet")
+    damaged = [f"{run} ({count_text(lines, 'line')})" for run, lines in index.damaged().items()]
     yield _named("damaged lines", damaged, "the rest of these runs is whole", "note")
-    gaps = [run.id for run in runs if run.gaps]
-    yield _named("gaps", gaps, "lines were dropped while the disk refused writes; show says which", "note")
-    alive = {run.id for run in runs if run.status in ("running", "stale")}
+    gaps = "lines were dropped while the disk refused writes; show says which"
+    yield _named("gaps", index.with_gaps(), gaps, "note")
     markers = [entry.name for entry in os.scandir(layout.open)] if layout.open.is_dir() else []
-    yield _named(
-        "open markers",
-        sorted(set(markers) - alive),
-        "left by runs that are over; delete them in open/",
-        "wrong",
-    )
+    over = sorted(name for name in markers if states.get(name) not in ("running", "stale"))
+    yield _named("open markers", over, "left by runs that are over; delete them in open/", "wrong")
 
 
 def _named(name: str, found: list[str], meaning: str, state: str) -> Finding:
     if not found:
         return (name, "ok", "none")
-    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    more = f" and {len(found) - NAMED:,} more" if len(found) > NAMED else ""
     return (name, state, f"{', '.join(found[:NAMED])}{more}: {meaning}")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autotrack.cli.context import newest, note, opened, refreshed
-from autotrack.cli.output import duration_text, json_text, matches, number_text
+from autotrack.cli.output import clean, duration_text, json_text, matches, number_text, text_width
 from autotrack.cli.parameters import optional_run
 from autotrack.cli.screen import Screen
 
@@ -30,10 +30,11 @@ def command(
         ),
     ] = None,
     lines: Annotated[
-        int, typer.Option("--lines", "-n", min=0, help="How many lines of before to start with.")
+        int, typer.Option("--lines", "-n", metavar="N", min=0, help="How many lines of before to start with.")
     ] = LINES,
     interval: Annotated[
-        float, typer.Option("--interval", "-i", min=0.05, help="Seconds between two looks.")
+        float,
+        typer.Option("--interval", "-i", metavar="SECONDS", min=0.05, help="Seconds between two looks."),
     ] = 0.5,
     plain: Annotated[
         bool,
@@ -105,7 +106,13 @@ def _write(lines: Iterable["Line"], screen: Screen, choice: _Choice) -> None:
             (datetime.fromtimestamp(line.wall, UTC).astimezone().strftime("%H:%M:%S"), "dim"),
             f"  step {line.step}",
         ]
+        room = screen.width - sum(text_width(part if isinstance(part, str) else part[0]) for part in parts)
         for key, value in values.items():
-            parts += ["  ", (f"{key}=", "dim"), number_text(value)]
+            name, number = f"{clean(key)}=", number_text(value)
+            room -= text_width(name) + len(number) + 2
+            if room < 2:
+                parts.append(f" {screen.mark}")  # a number without its end would be another number
+                break
+            parts += ["  ", (name, "dim"), number]
         screen.line(*parts)
     screen.stream.flush()

@@ -3,16 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from sqlalchemy import select
-
 from autotrack.errors import RunNotFound
-from autotrack.index import query
+from autotrack.index import health, query
 from autotrack.index.database import Database
 from autotrack.index.history import History, Series
 from autotrack.index.parts import Artifact, Input, MetricSummary
 from autotrack.index.query import RunList
 from autotrack.index.record import RunRecord
-from autotrack.index.schema import folders, journals, segments
 from autotrack.index.sync import Progress, sync
 from autotrack.layout import STORE, Layout, check_store, find_store
 
@@ -29,6 +26,10 @@ __all__ = [
     "open_index",
     "runs",
 ]
+
+
+_SEAL_SECONDS = 0.05
+"""What a question may wait for the sealing of runs that are over: one of them, and more where it is quick."""
 
 
 class Index:
@@ -55,7 +56,8 @@ class Index:
     ) -> None:
         """Read what is new in the journals, work out the states of runs, and seal what is over.
 
-        `progress(done, total)` is called after each folder. `only`: look at this run's folder alone, and seal nothing.
+        `progress(done, total)` is called as folders are done, with how many there are to look at: new ones, and those of
+        runs that go on or have changed. `only`: look at this run's folder alone, and seal nothing.
         `seal_seconds` bounds the time for sealing; what is left is sealed the next time.
         """
         self._database.repaired(lambda: sync(self._database, self.layout, progress, only, seal_seconds))
@@ -69,6 +71,7 @@ class Index:
         limit: int | None = None,
         archived: bool = False,
         children: bool = True,
+        group: str | None = None,
     ) -> RunList:
         """The runs that fit, newest first, as of the last `sync()`; without one, a first one is done.
 
@@ -78,7 +81,21 @@ class Index:
         FilterError for a filter or ordering that does not parse.
         """
         self._sync_once()
-        return query.find(self._database, self.layout, project, where, order_by, limit, archived, children)
+        return query.find(
+            self._database, self.layout, project, where, order_by, limit, archived, children, group
+        )
+
+    def count(
+        self,
+        project: str | None = None,
+        where: str | None = None,
+        archived: bool = False,
+        children: bool = True,
+        group: str | None = None,
+    ) -> int:
+        """How many runs fit; the arguments are those of `runs()`."""
+        self._sync_once()
+        return query.count(self._database, project, where, archived, children, group)
 
     def get(self, id_or_prefix: str) -> RunRecord:
         """One run by its id or the beginning of it; RunNotFound and AmbiguousRun name candidates."""
@@ -101,15 +118,23 @@ class Index:
 
     def _problems(self) -> list[tuple[Path, str]]:
         self._sync_once()
-        statement = (
-            select(folders.c.project, folders.c.run, segments.c.problem)
-            .join(journals, journals.c.folder == folders.c.pk)
-            .join(segments, segments.c.journal == journals.c.pk)
-            .where(segments.c.problem.is_not(None))
-            .order_by(folders.c.project, folders.c.run, segments.c.problem)
-        )
-        rows = self._database.ask(lambda connection: connection.execute(statement).all())
+        rows = self._database.ask(health.unreadable)
         return [(self.layout.run_dir(row.project, row.run), row.problem) for row in rows]
+
+    def states(self) -> dict[str, str]:
+        """The state of every run by its id, child runs and archived ones too."""
+        self._sync_once()
+        return self._database.ask(health.states)
+
+    def damaged(self) -> dict[str, int]:
+        """How many lines are damaged, by the id of each run that has such lines."""
+        self._sync_once()
+        return self._database.ask(health.damaged)
+
+    def with_gaps(self) -> list[str]:
+        """The ids of the runs in which lines were dropped."""
+        self._sync_once()
+        return self._database.ask(health.with_gaps)
 
     def rebuild(self, progress: Progress | None = None) -> None:
         """Throw the index away and build it again from the journals."""
@@ -153,12 +178,12 @@ def runs(
 ) -> RunList:
     """The runs of the store that fit, newest first; see `Index.runs`."""
     index = open_index()
-    index.sync()
+    index.sync(seal_seconds=_SEAL_SECONDS)
     return index.runs(project, where, order_by, limit, archived, children)
 
 
 def get_run(id_or_prefix: str) -> RunRecord:
     """One run of the store by its id or the beginning of it; see `Index.get`."""
     index = open_index()
-    index.sync()
+    index.sync(seal_seconds=_SEAL_SECONDS)
     return index.get(id_or_prefix)

@@ -1,272 +1,256 @@
-"""The chunk rows of the index: appending points to them, loading them, and the summaries that follow from
-them.
-"""
+"""Writes points as chunk rows: behind what is there, cut in the order of the journal's file."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection, bindparam, func, select, update
+import numpy.typing as npt
+from sqlalchemy import Connection, delete, exists, func, select
 
-from autotrack.index.fold import Attempt
-from autotrack.index.schema import chunks, journals
-from autotrack.index.series import (
-    CHUNK,
-    Points,
-    chunk_facts,
-    join,
-    ordered,
-    pack_floats,
-    pack_ints,
-    unpack_floats,
-    unpack_ints,
-)
-from autotrack.journal.reader import Ints
+from autotrack.index.blocks import Axis, Block, Line, joined
+from autotrack.index.bulk import in_groups, insert_rows, names_of, next_pk, update_rows
+from autotrack.index.schema import axes, chunks
+from autotrack.index.series import CHUNK, pack_ints, pack_rows, unpack_floats, unpack_ints
+from autotrack.journal.reader import Floats
 
-T = TypeVar("T")
-FACTS = (
-    "count nonfinite sum min min_step max max_step first first_step first_seq first_time "
-    "last last_step last_seq last_time"
-).split()
+_CHUNK_ROW = names_of(chunks, "pk")
+_AXIS_ROW = names_of(axes)
 
 
-class Line(NamedTuple):
-    """What a stretch of points belongs to; `run`, `key` and `journal` are row numbers."""
+class Facts(NamedTuple):
+    """The columns of a chunk row but for its points."""
 
     run: int
     key: int
     journal: int
     sampled: bool
+    part: int
+    points: int
+    nonfinite: int
+    sum: float | None
+    min: float | None
+    min_step: int | None
+    min_time: int | None
+    min_place: int | None
+    max: float | None
+    max_step: int | None
+    max_time: int | None
+    max_place: int | None
+    first: float | None
+    first_step: int | None
+    first_seq: int
+    first_time: int
+    last: float | None
+    last_step: int | None
+    last_seq: int
+    last_time: int
 
 
-def in_groups(items: Iterable[T], size: int = 500) -> Iterator[list[T]]:
-    """Items in lists short enough for one statement."""
-    rest = list(items)
-    for place in range(0, len(rest), size):
-        yield rest[place : place + size]
+class Tail(NamedTuple):
+    """The last chunk of a key in one journal."""
+
+    pk: int
+    part: int
+    points: int
+    axis: int
+    values: bytes
 
 
-def append(
-    connection: Connection, points: dict[Line, Points], old_runs: set[int]
-) -> dict[Line, list[dict[str, Any]]]:
-    """Write points behind what is there; the rows written are returned, for runs that are new with all their
-    facts.
-    """
-    packed: dict[bytes, bytes] = {}
-    tails = _tails(connection, [line for line in points if line.run in old_runs])
-    new: list[dict[str, Any]] = []
-    changed: list[dict[str, Any]] = []
-    written: dict[Line, list[dict[str, Any]]] = {}
-    for line, fresh in points.items():
-        tail = tails.get(line)
-        part = 0
-        pk = None
-        if tail is not None:
-            part = tail["part"]
-            if tail["count"] < CHUNK:
-                fresh, pk = join([_points(tail), fresh]), tail["pk"]
-            else:
-                part += 1
-        for start in range(0, len(fresh), CHUNK):
-            row = _row(line, part, fresh.cut(start, start + CHUNK), packed)
-            written.setdefault(line, []).append(row)
-            if pk is None:
-                new.append(row)
-            else:
-                changed.append(row | {"pk_": pk})
-                pk = None
-            part += 1
-    if new:
-        connection.execute(chunks.insert(), new)
-    if changed:
-        names = [name for name in changed[0] if name != "pk_"]
-        statement = update(chunks).where(chunks.c.pk == bindparam("pk_"))
-        connection.execute(statement.values({name: bindparam(name) for name in names}), changed)
-    return written
+@dataclass
+class Piece:
+    """Keys of a block whose next chunk begins at the same place: behind the same tail, if that has room."""
+
+    keys: list[int]
+    rows: list[int]
+    part: int
+    axis: int | None = None
+    tails: list[Tail] = field(default_factory=list)
 
 
-def _row(line: Line, part: int, points: Points, packed: dict[bytes, bytes]) -> dict[str, Any]:
-    return {
-        "run": line.run,
-        "key": line.key,
-        "journal": line.journal,
-        "sampled": line.sampled,
-        "part": part,
-        **chunk_facts(points),
-        "seqs": _packed(points.seqs, packed),
-        "steps": None if points.steps is None else _packed(points.steps, packed),
-        "times": _packed(points.times, packed),
-        "values": pack_floats(points.values),
-    }
+class Written(NamedTuple):
+    """What was written: the facts of the chunks by run and key, and the rows of the runs that had points before."""
+
+    facts: dict[tuple[int, int], list[Facts]]
+    old_runs: set[int]
 
 
-def _packed(array: Ints, packed: dict[bytes, bytes]) -> bytes:
-    """Keys that are logged together have the same steps and times: packed once."""
-    raw = array.tobytes()
-    data = packed.get(raw)
-    if data is None:
-        data = packed[raw] = pack_ints(array)
-    return data
+class ChunkWriter:
+    """One transaction's worth of new points."""
+
+    def __init__(self, connection: Connection, key_rows: dict[str, int], old_runs: set[int]) -> None:
+        self.connection = connection
+        self.key_rows = key_rows
+        self.written = Written({}, old_runs)
+        self._next_axis = next_pk(connection, axes)
+        self._axis_rows: list[Any] = []
+        self._new: list[Any] = []
+        self._changed: list[Any] = []
+        self._left_axes: set[int] = set()
+
+    def append(self, blocks: Sequence[Block]) -> Written:
+        """Write the points of all blocks."""
+        for block in blocks:
+            for piece in self._pieces(block):
+                self._write(block, piece)
+        insert_rows(self.connection, axes, _AXIS_ROW, self._axis_rows)
+        insert_rows(self.connection, chunks, _CHUNK_ROW, self._new)
+        update_rows(self.connection, chunks, _CHUNK_ROW, self._changed)
+        for some in in_groups(self._left_axes):
+            unused = ~exists(select(chunks.c.pk).where(chunks.c.axis == axes.c.pk))
+            self.connection.execute(delete(axes).where(axes.c.pk.in_(some), unused))
+        return self.written
+
+    def _pieces(self, block: Block) -> list[Piece]:
+        numbers = [self.key_rows[key] for key in block.keys]
+        tails = (
+            _tails(self.connection, block.line, numbers) if block.line.run in self.written.old_runs else {}
+        )
+        if not tails:
+            return [Piece(numbers, list(range(len(numbers))), 0)]
+        found: dict[tuple[int, int | None], Piece] = {}
+        for row, key in enumerate(numbers):
+            tail = tails.get(key)
+            room = tail is not None and tail.points < CHUNK
+            place = (0 if tail is None else tail.part + (not room), tail.axis if tail and room else None)
+            piece = found.setdefault(place, Piece([], [], *place))
+            piece.keys.append(key)
+            piece.rows.append(row)
+            if tail is not None and room:
+                piece.tails.append(tail)
+        return list(found.values())
+
+    def _write(self, block: Block, piece: Piece) -> None:
+        axis = block.axis
+        values = block.values if len(piece.rows) == len(block.keys) else block.values[piece.rows]
+        if piece.axis is not None:
+            axis = joined([_load_axis(self.connection, piece.axis), axis])
+            before = np.stack([unpack_floats(tail.values) for tail in piece.tails])
+            values = np.concatenate([before, values], axis=1)
+            self._left_axes.add(piece.axis)
+        for number, start in enumerate(range(0, len(axis), CHUNK)):
+            cut = slice(start, start + CHUNK)
+            self._chunk(block.line, piece, number, axis.take(cut), values[:, cut])
+
+    def _chunk(self, line: Line, piece: Piece, number: int, axis: Axis, values: Floats) -> None:
+        if not bool(np.all(axis.seqs[1:] > axis.seqs[:-1])):
+            order = np.argsort(axis.seqs, kind="stable")
+            axis, values = axis.take(order), values[:, order]
+        pk, self._next_axis = self._next_axis, self._next_axis + 1
+        steps = None if axis.steps is None else pack_ints(axis.steps)
+        self._axis_rows.append((pk, line.run, pack_ints(axis.seqs), steps, pack_ints(axis.times)))
+        facts = facts_of(line, piece.keys, piece.part + number, axis, values)
+        rows = [(*one, pk, data) for one, data in zip(facts, pack_rows(values), strict=True)]
+        if number == 0 and piece.tails:
+            self._changed += [(*row, tail.pk) for row, tail in zip(rows, piece.tails, strict=True)]
+        else:
+            self._new += rows
+        for one in facts:
+            self.written.facts.setdefault((one.run, one.key), []).append(one)
 
 
-def _points(row: Any) -> Points:
-    return Points(
-        unpack_ints(row["seqs"]),
-        None if row["steps"] is None else unpack_ints(row["steps"]),
-        unpack_ints(row["times"]),
-        unpack_floats(row["values"]),
+def _tails(connection: Connection, line: Line, keys: list[int]) -> dict[int, Tail]:
+    """The last chunk of each key of a line, where there is one."""
+    here = (
+        (chunks.c.run == line.run) & (chunks.c.journal == line.journal) & (chunks.c.sampled == line.sampled)
     )
-
-
-def _tails(connection: Connection, lines: list[Line]) -> dict[Line, Any]:
-    """The last chunk of each line, where there is one."""
-    found: dict[Line, Any] = {}
-    wanted = set(lines)
-    by_place: dict[tuple[int, int], set[int]] = {}
-    for line in wanted:
-        by_place.setdefault((line.run, line.journal), set()).add(line.key)
-    for (run, journal), keys in by_place.items():
-        for some in in_groups(keys):
-            here = (chunks.c.run == run) & (chunks.c.journal == journal) & chunks.c.key.in_(some)
-            last = (
-                select(chunks.c.key, chunks.c.sampled, func.max(chunks.c.part).label("part"))
-                .where(here)
-                .group_by(chunks.c.key, chunks.c.sampled)
-                .subquery()
-            )
-            match = (
-                (chunks.c.key == last.c.key)
-                & (chunks.c.sampled == last.c.sampled)
-                & (chunks.c.part == last.c.part)
-                & (chunks.c.run == run)
-                & (chunks.c.journal == journal)
-            )
-            for row in connection.execute(select(chunks).join(last, match)).mappings():
-                found[Line(run, row["key"], journal, bool(row["sampled"]))] = row
+    found: dict[int, Tail] = {}
+    for some in in_groups(keys):
+        last = (
+            select(chunks.c.key, func.max(chunks.c.part).label("part"))
+            .where(here, chunks.c.key.in_(some))
+            .group_by(chunks.c.key)
+            .subquery()
+        )
+        columns = (
+            chunks.c.key,
+            chunks.c.pk,
+            chunks.c.part,
+            chunks.c.points,
+            chunks.c.axis,
+            chunks.c["values"],
+        )
+        query = select(*columns).join(
+            last, (chunks.c.key == last.c.key) & (chunks.c.part == last.c.part) & here
+        )
+        found.update((key, Tail(*tail)) for key, *tail in connection.execute(query))
     return found
 
 
-def load_facts(connection: Connection, run: int, keys: Sequence[int]) -> dict[int, list[Any]]:
-    """The summary columns of every chunk of some keys of a run, by key."""
-    columns = [chunks.c[name] for name in FACTS]
-    found: dict[int, list[Any]] = {}
-    for some in in_groups(keys):
-        query = (
-            select(chunks.c.key, chunks.c.sampled, chunks.c.part, journals.c.stem, *columns)
-            .join(journals, journals.c.pk == chunks.c.journal)
-            .where(chunks.c.run == run, chunks.c.key.in_(some))
-            .order_by(chunks.c.key, journals.c.stem, chunks.c.sampled, chunks.c.part)
-        )
-        for row in connection.execute(query).mappings():
-            found.setdefault(row["key"], []).append(row)
+def _load_axis(connection: Connection, pk: int) -> Axis:
+    query = select(axes.c.seqs, axes.c.steps, axes.c.times).where(axes.c.pk == pk)
+    return axis_of(*connection.execute(query).one())
+
+
+def axis_of(seqs: bytes, steps: bytes | None, times: bytes) -> Axis:
+    """An axis from its columns."""
+    return Axis(unpack_ints(seqs), None if steps is None else unpack_ints(steps), unpack_ints(times))
+
+
+def facts_of(line: Line, keys: list[int], part: int, axis: Axis, values: Floats) -> list[Facts]:
+    """What one chunk of each key amounts to; the points stand by their sequence numbers."""
+    count = values.shape[1]
+    if count == 1:
+        return _single_facts(line, keys, part, axis, values[:, 0].tolist())
+    finite = np.isfinite(values)
+    whole = bool(finite.all())
+    good = values if whole else np.where(finite, values, 0.0)
+    low = _extreme(values if whole else np.where(finite, values, np.inf), np.argmin, axis)
+    high = _extreme(values if whole else np.where(finite, values, -np.inf), np.argmax, axis)
+    nonfinite = (count - finite.sum(axis=1)).tolist()
+    steps = axis.steps
+    first_step, last_step = (None, None) if steps is None else (int(steps[0]), int(steps[-1]))
+    columns = [*low, *high]
+    if not whole:
+        columns = [
+            [None if bad == count else value for bad, value in zip(nonfinite, column, strict=True)]
+            for column in columns
+        ]
+    every = len(keys)
+    ends = (
+        [first_step, int(axis.seqs[0]), int(axis.times[0])],
+        [last_step, int(axis.seqs[-1]), int(axis.times.max())],
+    )
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = _numbers(good.sum(axis=1))
+    parts: list[Any] = [
+        [line.run] * every,
+        keys,
+        *([one] * every for one in (line.journal, line.sampled, part, count)),
+    ]
+    parts += [nonfinite, sums, *columns]
+    for value, end in zip((values[:, 0], values[:, -1]), ends, strict=True):
+        parts += [_numbers(value), *([one] * every for one in end)]
+    return [Facts._make(row) for row in zip(*parts, strict=True)]
+
+
+def _single_facts(line: Line, keys: list[int], part: int, axis: Axis, values: list[float]) -> list[Facts]:
+    """The facts of chunks that have one point each."""
+    step = None if axis.steps is None else int(axis.steps[0])
+    seq, time = int(axis.seqs[0]), int(axis.times[0])
+    found = []
+    for key, value in zip(keys, values, strict=True):
+        finite = -np.inf < value < np.inf
+        number = None if value != value else value
+        extreme = (value, step, time, 0) if finite else (None, None, None, None)
+        end = number, step, seq, time
+        head = line.run, key, line.journal, line.sampled, part, 1, int(not finite), value if finite else 0.0
+        found.append(Facts._make((*head, *extreme, *extreme, *end, *end)))
     return found
 
 
-def summarise(rows: Sequence[Any]) -> dict[str, Any]:
-    """The summary of one key from its chunks' facts; `rows` by journal and part."""
-    count, nonfinite = sum(row["count"] for row in rows), sum(row["nonfinite"] for row in rows)
-    finite = [row for row in rows if row["min"] is not None]
-    low = min(finite, key=lambda row: row["min"], default=None)
-    high = max(finite, key=lambda row: row["max"], default=None)
-    first = min(rows, key=lambda row: (row["first_time"], row["stem"], row["first_seq"]))
-    first = min((row for row in rows if row["stem"] == first["stem"]), key=lambda row: row["first_seq"])
-    ends: dict[str, int] = {}
-    for row in rows:
-        ends[row["stem"]] = max(row["last_time"], ends.get(row["stem"], row["last_time"]))
-    last_stem = max(ends, key=lambda stem: (ends[stem], stem))
-    last = max((row for row in rows if row["stem"] == last_stem), key=lambda row: row["last_seq"])
-    return {
-        "first": first["first"],
-        "first_step": first["first_step"],
-        "last": last["last"],
-        "last_step": last["last_step"],
-        "min": low["min"] if low else None,
-        "min_step": low["min_step"] if low else None,
-        "max": high["max"] if high else None,
-        "max_step": high["max_step"] if high else None,
-        "mean": sum(row["sum"] for row in finite) / (count - nonfinite) if finite else None,
-        "count": count,
-        "nonfinite": nonfinite,
-    }
+def _numbers(array: Floats) -> list[float | None]:
+    """Plain numbers for a row, None for NaN, which SQL does not have."""
+    return [None if number != number else number for number in array.tolist()]
 
 
-def load_points(
-    connection: Connection, run: int, keys: Iterable[int]
-) -> dict[int, list[tuple[str, bool, Points]]]:
-    """All points of some keys of a run: by key, the journals' stems, whether sampled, and the points by
-    sequence number.
-    """
-    found: dict[int, dict[tuple[str, bool], list[Points]]] = {}
-    for some in in_groups(keys):
-        query = (
-            select(chunks, journals.c.stem)
-            .join(journals, journals.c.pk == chunks.c.journal)
-            .where(chunks.c.run == run, chunks.c.key.in_(some))
-            .order_by(chunks.c.key, journals.c.stem, chunks.c.sampled, chunks.c.part)
-        )
-        for row in connection.execute(query).mappings():
-            lines = found.setdefault(row["key"], {})
-            lines.setdefault((row["stem"], bool(row["sampled"])), []).append(_points(row))
-    return {
-        key: [(stem, sampled, ordered(join(parts))) for (stem, sampled), parts in lines.items()]
-        for key, lines in found.items()
-    }
-
-
-def merged(lines: list[tuple[str, bool, Points]], attempts: list[Attempt], every: bool = False) -> Points:
-    """One series from all journals, in the run's order; points that a later attempt replaced are left out
-    unless `every`.
-    """
-    sampled = _in_one([(stem, points) for stem, is_sampled, points in lines if is_sampled], [], True)
-    logged = _in_one(
-        [(stem, points) for stem, is_sampled, points in lines if not is_sampled], attempts, every
-    )
-    if sampled is None:
-        assert logged is not None
-        return logged
-    sampled.steps = np.arange(len(sampled), dtype=np.int64)
-    if logged is None:
-        return sampled
-    both = join([logged, sampled])
-    return both.take(np.argsort(both.times, kind="stable"))
-
-
-def _in_one(parts: list[tuple[str, Points]], attempts: list[Attempt], every: bool) -> Points | None:
-    if not parts:
-        return None
-    if len(parts) == 1 and len(attempts) < 2:
-        return parts[0][1]
-    numbers = np.concatenate([_attempt_numbers(stem, points, attempts) for stem, points in parts])
-    clocks = np.concatenate([np.maximum.accumulate(points.times) for _, points in parts])
-    order = np.concatenate([np.full(len(points), place) for place, (_, points) in enumerate(parts)])
-    points = join([points for _, points in parts])
-    places = np.lexsort((points.seqs, order, clocks, numbers))
-    points, numbers = points.take(places), numbers[places]
-    if every or points.steps is None or len(attempts) < 2:
-        return points
-    return points.take(_visible(points.steps, numbers))
-
-
-def _attempt_numbers(stem: str, points: Points, attempts: list[Attempt]) -> Ints:
-    """To which attempt each point belongs: by the starts in its own journal, else by the clock."""
-    if len(attempts) < 2:
-        return np.zeros(len(points), np.int64)
-    own = sorted((attempt.seq, number) for number, attempt in enumerate(attempts) if attempt.stem == stem)
-    if own:
-        after = np.searchsorted(np.array([seq for seq, _ in own]), points.seqs, side="right") - 1
-        return np.array([number for _, number in own], np.int64)[np.maximum(after, 0)]
-    walls = np.maximum.accumulate(np.array([attempt.wall // 1000 for attempt in attempts], np.int64))
-    return np.maximum(np.searchsorted(walls, points.times, side="right") - 1, 0).astype(np.int64)
-
-
-def _visible(steps: Ints, numbers: Ints) -> Any:
-    """Which points no later attempt has replaced: those before the later attempt's first step."""
-    keep = np.ones(len(steps), bool)
-    bound: int | None = None
-    for number in np.unique(numbers)[::-1].tolist():
-        own = numbers == number
-        if bound is not None:
-            keep[own] = steps[own] < bound
-        first = int(steps[own][0])
-        bound = first if bound is None else min(bound, first)
-    return keep
+def _extreme(values: Floats, choose: Any, axis: Axis) -> list[list[Any]]:
+    """The lowest or highest of each row: value, step, time and place."""
+    places: npt.NDArray[np.int64] = choose(values, axis=1)
+    steps = [None] * len(places) if axis.steps is None else axis.steps[places].tolist()
+    return [
+        values[np.arange(len(places)), places].tolist(),
+        steps,
+        axis.times[places].tolist(),
+        places.tolist(),
+    ]

@@ -235,10 +235,23 @@ def _file_engine(path: Path, wait: float) -> Engine:
     @event.listens_for(engine, "connect")
     def pragmas(connection: sqlite3.Connection, record: Any) -> None:
         if wal:
-            connection.execute("PRAGMA journal_mode=WAL")
+            _use_wal(connection, wait)
         connection.execute("PRAGMA synchronous=NORMAL")
 
     return engine
+
+
+def _use_wal(connection: sqlite3.Connection, wait: float) -> None:
+    """Let readers and a writer go on side by side. SQLite does not wait by itself while others make the same change."""
+    end = time.monotonic() + wait
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if not is_locked(error) or time.monotonic() >= end:
+                raise
+        time.sleep(0.01)
 
 
 def _listen(engine: Engine) -> None:

@@ -2,16 +2,18 @@
 arrival is nothing.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import orjson
-import zstandard
 
-from autotrack.journal.format import unspell
+from autotrack.index.series import compress, decompress
+from autotrack.journal.format import spell, unspell
 
 FOLDED = ("start", "config", "edit", "finish")
 ENDINGS = ("finished", "failed", "interrupted")
+_STRICT = json.JSONEncoder(allow_nan=False, check_circular=False)
 
 
 class Fact(NamedTuple):
@@ -35,24 +37,44 @@ class Attempt(NamedTuple):
 
 
 def pack_body(body: Mapping[str, Any]) -> bytes:
-    """An event's body as bytes for the index."""
-    data = orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS, default=str)
-    return zstandard.compress(data, 3) if len(data) > 512 else data
+    """An event's body as bytes for the index; what JSON does not have is spelled out."""
+    try:
+        data = orjson.dumps(body)
+        plain = b'"$"' not in data and not (b"null" in data and _has_nonfinite(body))
+    except TypeError:
+        plain = False
+    if not plain:
+        data = orjson.dumps(spell(body), option=orjson.OPT_NON_STR_KEYS, default=str)
+    return compress(data) if len(data) > 512 else data
+
+
+def _has_nonfinite(body: Mapping[str, Any]) -> bool:
+    """Whether there are NaN or infinities, for which orjson writes null."""
+    try:
+        _STRICT.encode(body)
+    except ValueError:
+        return True
+    return False
 
 
 def unpack_body(data: bytes) -> dict[str, Any]:
     """The inverse of `pack_body`, with non-finite numbers and long integers spelled back."""
     if data[:1] not in (b"{", b"["):
-        data = zstandard.decompress(data)
-    body = unspell(orjson.loads(data))
+        data = decompress(data)
+    body = orjson.loads(data)
+    if b'"$"' in data:
+        body = unspell(body)
     return body if isinstance(body, dict) else {}
 
 
 def in_order(facts: Iterable[Fact]) -> list[Fact]:
     """Events in the order of the run: sequence numbers within a journal, wall clocks between journals."""
+    by_journal = sorted(facts, key=lambda fact: (fact.stem, fact.seq))
+    if not by_journal or by_journal[0].stem == by_journal[-1].stem:
+        return by_journal
     placed = []
     latest: dict[str, int] = {}
-    for fact in sorted(facts, key=lambda fact: (fact.stem, fact.seq)):
+    for fact in by_journal:
         latest[fact.stem] = max(fact.wall, latest.get(fact.stem, fact.wall))
         placed.append((latest[fact.stem], fact))
     placed.sort(key=lambda pair: (pair[0], pair[1].stem, pair[1].seq))
@@ -78,7 +100,7 @@ def attempts_of(facts: Iterable[Fact]) -> list[Attempt]:
     return found
 
 
-def fold(facts: list[Fact], fallback: Mapping[str, Any]) -> dict[str, Any]:
+def fold(facts: list[Fact], attempts: list[Attempt], fallback: Mapping[str, Any]) -> dict[str, Any]:
     """The columns of a run that follow from its events; `fallback` has id, project, created and last_wall for a run
     without a start.
     """
@@ -94,7 +116,7 @@ def fold(facts: list[Fact], fallback: Mapping[str, Any]) -> dict[str, Any]:
             deep_merge(config, values if isinstance(values, dict) else {})
         elif fact.kind == "edit":
             _edit(row, tags, fact.body)
-    return row | _ends(facts, fallback) | {"tags": list(tags), "config": config}
+    return row | _ends(ordered, attempts, fallback) | {"tags": list(tags), "config": config}
 
 
 def _from_starts(starts: list[Fact], fallback: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,9 +163,8 @@ def _edit(row: dict[str, Any], tags: dict[str, None], body: Mapping[str, Any]) -
         tags.pop(tag, None)
 
 
-def _ends(facts: list[Fact], fallback: Mapping[str, Any]) -> dict[str, Any]:
+def _ends(ordered: list[Fact], attempts: list[Attempt], fallback: Mapping[str, Any]) -> dict[str, Any]:
     """How many attempts, how long they took in all (seconds), and how the last one ended."""
-    attempts = attempts_of(facts)
     last_wall = fallback["last_wall"]
     stem_ends: Mapping[str, int] = fallback.get("stem_ends", {})
     duration = 0
@@ -154,7 +175,7 @@ def _ends(facts: list[Fact], fallback: Mapping[str, Any]) -> dict[str, Any]:
         duration += max(0, end - attempt.wall)
     finish = attempts[-1].finish if attempts else None
     if not attempts:
-        finishes = [fact for fact in in_order(facts) if fact.kind == "finish"]
+        finishes = [fact for fact in ordered if fact.kind == "finish"]
         finish = finishes[-1] if finishes else None
         duration = max(0, (finish.wall if finish else last_wall) - fallback["created"])
     status = finish.body.get("status") if finish else None
@@ -198,26 +219,22 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def typed(value: Any) -> dict[str, Any]:
+def typed(value: Any) -> tuple[str, float | None, str | None]:
     """The columns kind, number and text of one config value."""
     if value is None:
-        return {"kind": "none", "number": None, "text": None}
+        return "none", None, None
     if isinstance(value, bool):
-        return {"kind": "bool", "number": float(value), "text": None}
+        return "bool", float(value), None
     if isinstance(value, (int, float)):
         try:
             number = float(value)
         except OverflowError:
             number = float("inf") if value > 0 else float("-inf")
-        nan = number != number
-        return {
-            "kind": type(value).__name__,
-            "number": None if nan else number,
-            "text": "nan" if nan else None,
-        }
+        kind = type(value).__name__
+        return (kind, None, "nan") if number != number else (kind, number, None)
     if isinstance(value, str):
-        return {"kind": "str", "number": None, "text": value}
-    return {"kind": "json", "number": None, "text": orjson.dumps(value, default=str).decode()}
+        return "str", None, value
+    return "json", None, orjson.dumps(spell(value), default=str).decode()
 
 
 def _text(value: Any) -> str | None:

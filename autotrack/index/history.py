@@ -21,7 +21,7 @@ class Series:
     """The points of one key in the order they were recorded.
 
     `steps`: int64; `times`: float64, Unix seconds (UTC); `values`: float64, NaN and infinities as
-    recorded. All of one length.
+    recorded, whole numbers beyond 2**53 as the nearest double. All of one length.
     """
 
     steps: Ints

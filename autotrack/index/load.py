@@ -1,15 +1,17 @@
 """Loads what records show from the index, for many runs at once where that is what is asked for."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from autotrack.errors import RunNotFound
-from autotrack.index.chunks import in_groups, load_points, merged
+from autotrack.index.bulk import in_groups
 from autotrack.index.database import Database
 from autotrack.index.fold import Fact, attempts_of, in_order, unpack_body
+from autotrack.index.glance import glance
+from autotrack.index.points import load_points, merged
 from autotrack.index.refold import load_folded
 from autotrack.index.schema import events, folders, journals, keys, metrics, runs, segments
 from autotrack.index.series import Points
@@ -61,12 +63,30 @@ class Loader:
         self.layout = layout
         self._names = [name_of(row) for row in rows]
         self._metrics: dict[Name, dict[str, Any]] = {}
+        self._lasts: dict[Name, dict[str, float | None]] = {}
+        self._children: dict[str, int] | None = None
 
     def metrics(self, name: Name) -> dict[str, Any]:
         """The rows of `metrics` of a run, by key."""
         if name not in self._metrics:
             self._metrics = self.database.ask(lambda connection: _metrics(connection, {name, *self._names}))
         return self._metrics.get(name, {})
+
+    def lasts(self, name: Name) -> dict[str, float | None]:
+        """The last values of a run by key, without those of the system; None stands for NaN."""
+        if name not in self._lasts:
+            self._lasts = self.database.ask(lambda connection: _lasts(connection, {name, *self._names}))
+        return self._lasts.get(name, {})
+
+    def keys(self, name: Name) -> list[str]:
+        """The keys that a run has points of, in the order of the alphabet."""
+
+        def question(connection: Connection) -> list[str]:
+            query = select(keys.c.key).join(metrics, metrics.c.key == keys.c.pk)
+            query = query.where(metrics.c.run == _row(connection, name))
+            return sorted(connection.scalars(query))
+
+        return self.database.ask(question)
 
     def events(self, name: Name, *kinds: str) -> list[Fact]:
         """A run's events of some kinds, in order."""
@@ -113,8 +133,18 @@ class Loader:
         )
         return self.database.ask(lambda connection: list(connection.execute(query).mappings()))
 
-    def points(self, name: Name, wanted: list[str], every: bool) -> dict[str, Points]:
-        """The series of some keys of a run; `every`: of all attempts."""
+    def child_count(self, name: Name) -> int:
+        """How many runs have a run as their parent; counted for the whole list at the first question."""
+        if self._children is None:
+            self._children = self.database.ask(
+                lambda connection: _child_counts(connection, {name.id, *(one.id for one in self._names)})
+            )
+        return self._children.get(name.id, 0)
+
+    def points(
+        self, name: Name, wanted: list[str], every: bool, limit: int | None = None
+    ) -> dict[str, Points]:
+        """The series of some keys of a run; `every`: of all attempts; long ones may be thinned out to `limit` points."""
 
         def question(connection: Connection) -> dict[str, Points]:
             pk = _row(connection, name)
@@ -123,33 +153,80 @@ class Loader:
                 query = select(keys.c.pk, keys.c.key).where(keys.c.key.in_(some))
                 names.update({row.pk: row.key for row in connection.execute(query)})
             attempts = attempts_of(load_folded(connection, [pk]).get(pk, []))
-            found = load_points(connection, pk, list(names))
-            return {names[key]: merged(lines, attempts, every) for key, lines in found.items()}
+            found: dict[str, Points] = {}
+            if limit is not None and len(attempts) < 2:
+                for key, text in names.items():
+                    points = glance(connection, pk, key, limit)
+                    if points is not None:
+                        found[text] = points
+            whole = load_points(connection, pk, [key for key, text in names.items() if text not in found])
+            return found | {names[key]: merged(lines, attempts, every) for key, lines in whole.items()}
 
         return self.database.ask(question)
 
 
 def _metrics(connection: Connection, names: set[Name]) -> dict[Name, dict[str, Any]]:
     found: dict[Name, dict[str, Any]] = {name: {} for name in names}
-    for some in in_groups(names):
-        query = (
-            select(
-                metrics,
-                keys.c.key.label("name"),
-                runs.c.id,
-                folders.c.project,
-                folders.c.run.label("folder_run"),
-            )
-            .join(keys, keys.c.pk == metrics.c.key)
-            .join(runs, runs.c.pk == metrics.c.run)
-            .join(folders, folders.c.pk == runs.c.folder)
-            .where(runs.c.id.in_([name.id for name in some]))
-            .order_by(metrics.c.run, keys.c.key)
+    rows = _rows(connection, names)
+    texts = _Texts(connection)
+    for some in in_groups(rows):
+        query = select(metrics).where(metrics.c.run.in_(some))
+        for row in texts.sorted(connection.execute(query).mappings().all(), lambda row: int(row["key"])):
+            found[rows[row["run"]]][texts[row["key"]]] = row
+    return found
+
+
+def _lasts(connection: Connection, names: set[Name]) -> dict[Name, dict[str, float | None]]:
+    found: dict[Name, dict[str, float | None]] = {name: {} for name in names}
+    rows = _rows(connection, names)
+    texts = _Texts(connection)
+    # What lies between them begins with "system/".
+    system = select(keys.c.pk).where(
+        keys.c.key >= SYSTEM, keys.c.key < SYSTEM[:-1] + chr(ord(SYSTEM[-1]) + 1)
+    )
+    for some in in_groups(rows):
+        query = select(metrics.c.run, metrics.c.key, metrics.c.last)
+        query = query.where(metrics.c.run.in_(some), metrics.c.key.not_in(system))
+        for run, key, last in texts.sorted(connection.execute(query).all(), lambda row: int(row[1])):
+            found[rows[run]][texts[key]] = last
+    return found
+
+
+class _Texts(dict[int, str]):
+    """The texts of metric keys by row, loaded as they are needed."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self._connection = connection
+
+    def sorted(self, rows: Sequence[Any], key_of: Callable[[Any], int]) -> list[Any]:
+        """Rows in the order of their keys' texts."""
+        for some in in_groups({key_of(row) for row in rows} - self.keys()):
+            query = select(keys.c.pk, keys.c.key).where(keys.c.pk.in_(some))
+            self.update((pk, text) for pk, text in self._connection.execute(query))
+        return sorted(rows, key=lambda row: self[key_of(row)])
+
+
+def _rows(connection: Connection, names: set[Name]) -> dict[int, Name]:
+    """The row numbers of runs in the index as it is now."""
+    found: dict[int, Name] = {}
+    query = select(runs.c.pk, runs.c.id, folders.c.project, folders.c.run).join(
+        folders, folders.c.pk == runs.c.folder
+    )
+    for some in in_groups({name.id for name in names}):
+        for pk, *name in connection.execute(query.where(runs.c.id.in_(some))).all():
+            if (known := Name(*name)) in names:
+                found[pk] = known
+    return found
+
+
+def _child_counts(connection: Connection, ids: set[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for some in in_groups(ids):
+        query = select(runs.c.parent, func.count()).where(
+            runs.c.parent.in_(some), runs.c.id != runs.c.parent, runs.c.shown
         )
-        for row in connection.execute(query).mappings():
-            name = Name(row["id"], row["project"], row["folder_run"])
-            if name in found:
-                found[name][row["name"]] = row
+        found.update((parent, number) for parent, number in connection.execute(query.group_by(runs.c.parent)))
     return found
 
 

@@ -66,22 +66,21 @@ class Metrics(Mapping[str, MetricSummary]):
 class Summary(Mapping[str, float]):
     """Last values by key; a missing key names the nearest ones."""
 
-    def __init__(self, rows: Mapping[str, Any], keys: list[str]) -> None:
-        self._rows = rows
-        self._keys = keys
+    def __init__(self, lasts: Mapping[str, float | None]) -> None:
+        self._lasts = lasts
 
     def __getitem__(self, key: str) -> float:
         try:
-            value = self._rows[key]["last"]
+            value = self._lasts[key]
         except KeyError:
-            raise KeyError(missing_key(key, self._keys)) from None
-        return math.nan if value is None else float(value)
+            raise KeyError(missing_key(key, list(self._lasts))) from None
+        return math.nan if value is None else value
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._keys)
+        return iter(self._lasts)
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._lasts)
 
     def __repr__(self) -> str:
         return repr(dict(self))

@@ -90,24 +90,51 @@ def find(
     limit: int | None,
     archived: bool,
     children: bool,
+    group: str | None = None,
 ) -> RunList:
     """The runs that fit; the newest first unless `order_by` says otherwise. FilterError for a filter that
     does not parse.
     """
-    query = filters.apply(RUNS.where(runs.c.shown), where)
-    if project is not None:
-        query = query.where(runs.c.project == project)
-    if not archived:
-        query = query.where(~runs.c.archived)
-    if not children:
-        query = query.where(runs.c.parent.is_(None))
-    query = _ordered(query, order_by)
+    query = _ordered(_chosen(RUNS, project, where, archived, children, group), order_by)
     if limit is not None:
         if limit < 0:
             raise ValueError(f"limit is {limit}, and must not be negative.")
         query = query.limit(limit)
     rows = database.ask(lambda connection: list(connection.execute(query).mappings()))
     return _records(database, layout, rows)
+
+
+def count(
+    database: Database,
+    project: str | None,
+    where: str | None,
+    archived: bool,
+    children: bool,
+    group: str | None = None,
+) -> int:
+    """How many runs fit."""
+    query = _chosen(select(func.count()).select_from(runs), project, where, archived, children, group)
+    return int(database.ask(lambda connection: connection.scalar(query)) or 0)
+
+
+def _chosen(
+    query: Select[Any],
+    project: str | None,
+    where: str | None,
+    archived: bool,
+    children: bool,
+    group: str | None,
+) -> Select[Any]:
+    query = filters.apply(query.where(runs.c.shown), where)
+    if project is not None:
+        query = query.where(runs.c.project == project)
+    if group is not None:
+        query = query.where(runs.c.group == group)
+    if not archived:
+        query = query.where(~runs.c.archived)
+    if not children:
+        query = query.where(runs.c.parent.is_(None))
+    return query
 
 
 def _records(database: Database, layout: Layout, rows: Sequence[Any]) -> RunList:

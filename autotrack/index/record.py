@@ -12,6 +12,7 @@ from autotrack.index.fold import unpack_body
 from autotrack.index.history import History, missing_key, series_of
 from autotrack.index.load import SYSTEM, Folder, Loader, name_of
 from autotrack.index.parts import Artifact, Input, Metrics, Summary, artifact, input_file
+from autotrack.index.series import check_limit
 
 
 class RunRecord:
@@ -90,8 +91,7 @@ class RunRecord:
     @property
     def summary(self) -> Summary:
         """The last values by key, without those of the system."""
-        rows = self._loader.metrics(self._name)
-        return Summary(rows, [key for key in rows if not key.startswith(SYSTEM)])
+        return Summary(self._loader.lasts(self._name))
 
     @property
     def children(self) -> "list[RunRecord]":
@@ -99,6 +99,11 @@ class RunRecord:
         rows = self._loader.children(self._name)
         loader = Loader(self._loader.database, self._loader.layout, rows)
         return [RunRecord(row, loader) for row in rows]
+
+    @property
+    def child_count(self) -> int:
+        """How many children the run has; for a list of runs one question answers all."""
+        return self._loader.child_count(self._name)
 
     @property
     def artifacts(self) -> list[Artifact]:
@@ -152,16 +157,19 @@ class RunRecord:
     def history(
         self, keys: str | Iterable[str] | None = None, max_points: int | None = None, attempts: bool = False
     ) -> History:
-        """The series of the run.
+        """The series of the run: steps, times and values as they were recorded, in the order they were recorded.
 
         `keys`: one key, several, "system" for those of the system; None: all but those of the system.
         KeyError for one that is not there.
-        `max_points`: at most so many points a key; the lowest and highest of each stretch stay.
+        `max_points`: at most so many points a key, for a picture. The series is cut into stretches of about as many
+        points each; of each one the lowest and the highest stay (infinities count), and one NaN if it has any, and the
+        first and last of the whole series. No point is moved, averaged or made up. ValueError below 1.
         `attempts`: also what resuming replaced.
         """
-        known = list(self._loader.metrics(self._name))
-        wanted = _chosen(keys, known)
-        points = self._loader.points(self._name, wanted, attempts)
+        if max_points is not None:
+            check_limit(max_points)
+        wanted = _chosen(keys, self._loader.keys(self._name))
+        points = self._loader.points(self._name, wanted, attempts, max_points)
         return History({key: series_of(points[key], max_points) for key in wanted if key in points})
 
     def _events(self, *kinds: str) -> list[Any]:

@@ -2,196 +2,126 @@
 index holds of them.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import Connection, bindparam, delete, select
+from sqlalchemy import Connection, delete, select
 
-from autotrack.index.chunks import Line, in_groups, load_facts, load_points, merged, summarise
-from autotrack.index.fold import (
-    FOLDED,
-    Attempt,
-    Fact,
-    attempts_of,
-    flatten,
-    fold,
-    pack_body,
-    typed,
-    unpack_body,
-)
-from autotrack.index.schema import config_values, events, journals, metrics, runs, segments, tags
-from autotrack.index.series import chunk_facts
-from autotrack.journal.format import spell
+from autotrack.index.bulk import in_groups, insert_rows, names_of, update_rows
+from autotrack.index.chunks import Written
+from autotrack.index.fold import FOLDED, Fact, attempts_of, flatten, fold, pack_body, typed, unpack_body
+from autotrack.index.known import FolderState, Place
+from autotrack.index.schema import config_values, events, journals, runs, tags
+from autotrack.index.summary import write_summaries
+
+_NEW = names_of(runs)
+_FOLDED = names_of(runs, "pk", "folder", "id", "root", "status")
+
+
+class Touched(NamedTuple):
+    """A folder of which new lines were read: its state as it is now, and the rows of the runs that they speak of, by id."""
+
+    place: Place
+    state: FolderState
+    run_rows: dict[str, int]
+    old_runs: set[int]
 
 
 def refold(
-    connection: Connection,
-    folder: int,
-    project: str,
-    root: str,
-    run_rows: Mapping[str, int],
-    written: Mapping[Line, list[dict[str, Any]]],
-    old_runs: set[int],
+    connection: Connection, touched: list[Touched], facts: dict[int, list[Fact]], written: Written
 ) -> None:
-    """Bring the rows of `run_rows` (by id) up to date; `written` are the chunk rows that are new."""
-    facts = load_folded(connection, list(run_rows.values()))
-    writers = _journal_ends(connection, folder)
-    stems = {row["pk"]: row["stem"] for row in writers}
-    attempts = {pk: attempts_of(facts.get(pk, [])) for pk in run_rows.values()}
-    _summaries(connection, written, old_runs, attempts, stems)
-    last = _last_times(connection, list(run_rows.values()), written)
+    """Bring the rows of the runs up to date; `facts` are the events of those that are new."""
+    old = [pk for one in touched for pk in one.old_runs]
+    facts = facts | load_folded(connection, old)
+    attempts = {pk: attempts_of(facts.get(pk, ())) for one in touched for pk in one.run_rows.values()}
+    stems = {journal.pk: journal.stem for one in touched for journal in one.state.journals.values()}
+    write_summaries(connection, written, attempts, stems)
+    last = _last_times(connection, old, written)
     rows = []
-    for run_id, pk in run_rows.items():
-        fallback = {"project": project} | _fallback(run_id, root, writers, facts.get(pk, []), last.get(pk, 0))
-        rows.append((pk, fold(facts.get(pk, []), fallback) | {"last_wall": fallback["last_wall"]}))
-    _write_rows(
-        connection, rows, root_pk=run_rows.get(root), shown=any(row["role"] != "edit" for row in writers)
-    )
+    for one in touched:
+        shown = any(journal.role != "edit" for journal in one.state.journals.values())
+        ends = one.state.last_walls()
+        for run_id, pk in one.run_rows.items():
+            own = facts.get(pk, [])
+            fallback = _fallback(one, ends, run_id, own, last.get(pk, 0))
+            root = run_id == one.place.run
+            row = fold(own, attempts[pk], fallback) | {"last_wall": fallback["last_wall"]}
+            row |= {"pk": pk, "folder": one.state.pk, "id": run_id, "root": root, "status": "running"}
+            rows.append(row | {"shown": shown or not root})
+    _write_rows(connection, rows, set(old))
 
 
-def load_folded(connection: Connection, run_pks: list[int]) -> dict[int, list[Fact]]:
+def load_folded(connection: Connection, run_pks: Iterable[int]) -> dict[int, list[Fact]]:
     """The events that a run's row is made of, by run."""
     found: dict[int, list[Fact]] = {}
-    columns = (
+    fields = (
         events.c.run,
         events.c.wall,
+        journals.c.stem,
         events.c.seq,
+        journals.c.rank,
         events.c.kind,
         events.c.body,
-        journals.c.stem,
-        journals.c.rank,
     )
     for some in in_groups(run_pks):
         query = (
-            select(*columns)
+            select(*fields)
             .join(journals, journals.c.pk == events.c.journal)
             .where(events.c.run.in_(some), events.c.kind.in_(FOLDED))
         )
-        for row in connection.execute(query):
-            fact = Fact(row.wall, row.stem, row.seq, row.rank, row.kind, unpack_body(row.body))
-            found.setdefault(row.run, []).append(fact)
+        for run, wall, stem, seq, rank, kind, body in connection.execute(query):
+            found.setdefault(run, []).append(Fact(wall, stem, seq, rank, kind, unpack_body(body)))
     return found
 
 
-def _journal_ends(connection: Connection, folder: int) -> list[dict[str, Any]]:
-    """The journals of a folder, each with its last sign of life."""
-    query = (
-        select(journals, segments.c.last_wall)
-        .join(segments, segments.c.journal == journals.c.pk)
-        .where(journals.c.folder == folder)
-    )
-    found: dict[int, dict[str, Any]] = {}
-    for row in connection.execute(query).mappings():
-        known = found.setdefault(row["pk"], dict(row) | {"last_wall": 0})
-        known["last_wall"] = max(known["last_wall"], row["last_wall"] or 0)
-    return list(found.values())
-
-
 def _fallback(
-    run_id: str, root: str, writers: list[dict[str, Any]], facts: list[Fact], last: int
+    one: Touched, ends: dict[str, int], run_id: str, facts: list[Fact], last: int
 ) -> dict[str, Any]:
     """What is known of a run without its events: when it was first and last seen."""
     last = max([last, *(fact.wall for fact in facts)], default=0)
-    if run_id != root:
+    known = {"id": run_id, "project": one.place.project}
+    if run_id != one.place.run:
         created = min((fact.wall for fact in facts), default=last)
-        return {"id": run_id, "parent": root, "created": created, "last_wall": last}
-    own = [row for row in writers if row["role"] != "edit"] or writers
-    ends = {row["stem"]: row["last_wall"] for row in own}
-    created = min((row["wall"] for row in own), default=0)
-    return {"id": run_id, "created": created, "last_wall": max([last, *ends.values()]), "stem_ends": ends}
+        return known | {"parent": one.place.run, "created": created, "last_wall": last}
+    every = one.state.journals.values()
+    own = [journal for journal in every if journal.role != "edit"] or list(every)
+    stem_ends = {journal.stem: ends[journal.stem] for journal in own}
+    created = min((journal.wall or 0 for journal in own), default=0)
+    last = max([last, *stem_ends.values()])
+    return known | {"created": created, "last_wall": last, "stem_ends": stem_ends}
 
 
-def _last_times(
-    connection: Connection, run_pks: list[int], written: Mapping[Line, list[dict[str, Any]]]
-) -> dict[int, int]:
+def _last_times(connection: Connection, old: list[int], written: Written) -> dict[int, int]:
     """When each run was last heard of, as far as its points tell."""
     last: dict[int, int] = {}
-    for some in in_groups(run_pks):
-        query = select(runs.c.pk, runs.c.last_wall).where(runs.c.pk.in_(some))
-        last.update({row.pk: row.last_wall for row in connection.execute(query)})
-    for line, rows in written.items():
-        last[line.run] = max(last.get(line.run, 0), max(row["last_time"] for row in rows) * 1000)
+    for some in in_groups(old):
+        last.update(
+            (pk, wall)
+            for pk, wall in connection.execute(select(runs.c.pk, runs.c.last_wall).where(runs.c.pk.in_(some)))
+        )
+    for (run, _), facts in written.facts.items():
+        last[run] = max(last.get(run, 0), max(one.last_time for one in facts) * 1000)
     return last
 
 
-def _summaries(
-    connection: Connection,
-    written: Mapping[Line, list[dict[str, Any]]],
-    old_runs: set[int],
-    attempts: Mapping[int, list[Attempt]],
-    stems: Mapping[int, str],
-) -> None:
-    """Replace the rows in `metrics` of every key that got points."""
-    touched: dict[int, set[int]] = {}
-    fresh: dict[tuple[int, int], list[dict[str, Any]]] = {}
-    for line, rows in written.items():
-        touched.setdefault(line.run, set()).add(line.key)
-        if line.run not in old_runs:
-            stem = stems[line.journal]
-            fresh.setdefault((line.run, line.key), []).extend(row | {"stem": stem} for row in rows)
-    new: list[dict[str, Any]] = []
-    for run, run_keys in touched.items():
-        ordered = sorted(run_keys)
-        if len(attempts.get(run, ())) > 1:
-            series = load_points(connection, run, ordered)
-            found = {key: [_shown_facts(lines, attempts[run])] for key, lines in series.items()}
-        elif run in old_runs:
-            found = load_facts(connection, run, ordered)
-        else:
-            found = {key: sorted(fresh[run, key], key=_chunk_order) for key in ordered}
-        new.extend({"run": run, "key": key, **summarise(rows)} for key, rows in found.items())
-        if run in old_runs:
-            for some in in_groups(ordered):
-                connection.execute(delete(metrics).where(metrics.c.run == run, metrics.c.key.in_(some)))
-    if new:
-        connection.execute(metrics.insert(), new)
-
-
-def _chunk_order(row: Mapping[str, Any]) -> tuple[str, bool, int]:
-    return row["stem"], row["sampled"], row["part"]
-
-
-def _shown_facts(lines: Any, attempts: list[Attempt]) -> dict[str, Any]:
-    """The facts of a whole series of several attempts, as `history()` shows it."""
-    points = merged(lines, attempts)
-    facts = chunk_facts(points) | {"stem": ""}
-    ends = {"first": points.values[0], "last": points.values[-1]}
-    facts |= {name: None if value != value else float(value) for name, value in ends.items()}
-    if points.steps is not None:
-        facts |= {"first_step": int(points.steps[0]), "last_step": int(points.steps[-1])}
-    return facts
-
-
-def _write_rows(
-    connection: Connection, rows: list[tuple[int, dict[str, Any]]], root_pk: int | None, shown: bool
-) -> None:
-    """Update the runs and what hangs on them."""
-    updates, config_rows, tag_rows = [], [], []
-    for pk, row in rows:
-        config_rows += [
-            {"run": pk, "key": key, **typed(value)} for key, value in flatten(row["config"]).items()
-        ]
-        tag_rows += [{"run": pk, "tag": tag} for tag in row["tags"]]
-        finish = row["finish"]
-        updates.append(
-            row
-            | {
-                "pk_": pk,
-                "tags": orjson.dumps(row["tags"]).decode(),
-                "config": pack_body(spell(row["config"])),
-                "finish": None if finish is None else pack_body(spell(finish)),
-                "shown": shown or pk != root_pk,
-            }
-        )
-    for some in in_groups([pk for pk, _ in rows]):
+def _write_rows(connection: Connection, rows: list[dict[str, Any]], old: set[int]) -> None:
+    """Write the runs and what hangs on them."""
+    config_rows: list[Any] = []
+    tag_rows: list[Any] = []
+    for row in rows:
+        pk, finish = row["pk"], row["finish"]
+        config_rows += [(pk, key, *typed(value)) for key, value in flatten(row["config"]).items()]
+        tag_rows += [(pk, tag) for tag in row["tags"]]
+        row["tags"] = orjson.dumps(row["tags"]).decode()
+        row["config"] = pack_body(row["config"])
+        row["finish"] = None if finish is None else pack_body(finish)
+    new = [tuple(row[name] for name in _NEW) for row in rows if row["pk"] not in old]
+    changed = [(*(row[name] for name in _FOLDED), row["pk"]) for row in rows if row["pk"] in old]
+    for some in in_groups(old):
         for table in (config_values, tags):
             connection.execute(delete(table).where(table.c.run.in_(some)))
-    names = [name for name in updates[0] if name != "pk_"]
-    statement = (
-        runs.update().where(runs.c.pk == bindparam("pk_")).values({name: bindparam(name) for name in names})
-    )
-    connection.execute(statement, updates)
-    for table, new in ((config_values, config_rows), (tags, tag_rows)):
-        if new:
-            connection.execute(table.insert(), new)
+    insert_rows(connection, runs, _NEW, new)
+    update_rows(connection, runs, _FOLDED, changed)
+    insert_rows(connection, config_values, names_of(config_values), config_rows)
+    insert_rows(connection, tags, names_of(tags), tag_rows)

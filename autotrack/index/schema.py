@@ -1,7 +1,7 @@
 """The tables of the index, and the number that changes with them.
 
-History of the schema: 1, the first. An index of another number is thrown away and built again from the
-journals.
+History of the schema: 1, the first; 2, steps and times once for the keys that share them, and what tells a folder
+that changed. An index of another number is thrown away and built again from the journals.
 Times are Unix nanoseconds unless a column says otherwise; a NULL number in `metrics` stands for NaN.
 """
 
@@ -20,7 +20,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION = 1
+VERSION = 2
 metadata = MetaData()
 
 
@@ -28,19 +28,21 @@ class Broken(Exception):
     """The index cannot be used: it is damaged, or of another schema."""
 
 
-folders = (
-    Table(  # one run folder; `settled`: final and its writer gone, so an unchanged `mtime` need not be opened
-        "folders",
-        metadata,
-        Column("pk", Integer, primary_key=True),
-        Column("project", Text, nullable=False),
-        Column("run", Text, nullable=False),
-        Column("mtime", BigInteger, nullable=False),
-        Column("settled", Boolean, nullable=False),
-        Column("sealed", Boolean, nullable=False),
-        Column("problem", Text),
-        UniqueConstraint("project", "run"),
-    )
+# One run folder. `settled`: final and its writer gone, so it is not opened while `mtime` and `ctime` are the same;
+# `loose`: settled, but perhaps a copy that grows in place, so that `size`, the bytes of its journals, is looked at too.
+folders = Table(
+    "folders",
+    metadata,
+    Column("pk", Integer, primary_key=True),
+    Column("project", Text, nullable=False),
+    Column("run", Text, nullable=False),
+    Column("mtime", BigInteger, nullable=False),
+    Column("ctime", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("settled", Boolean, nullable=False),
+    Column("loose", Boolean, nullable=False),
+    Column("sealed", Boolean, nullable=False),
+    UniqueConstraint("project", "run"),
 )
 
 journals = Table(  # one file stem: one process of one run
@@ -73,6 +75,7 @@ segments = Table(  # one file: how far it was read (`offset`, in decompressed by
     Column("last_wall", BigInteger),
     Column("last_seq", BigInteger, nullable=False),
     Column("problem", Text),
+    sqlite_with_rowid=False,
 )
 
 runs = Table(  # a folder's run (`root`), or a child whose events stand in that folder's journals
@@ -109,18 +112,19 @@ tags = Table(
     metadata,
     Column("run", ForeignKey("runs.pk"), primary_key=True),
     Column("tag", Text, primary_key=True),
+    sqlite_with_rowid=False,
 )
 
-config_values = (
-    Table(  # `number` for numbers and truth values, `text` for strings and lists (as JSON); both NULL: None
-        "config_values",
-        metadata,
-        Column("run", ForeignKey("runs.pk"), primary_key=True),
-        Column("key", Text, primary_key=True),
-        Column("kind", Text, nullable=False),
-        Column("number", Double),
-        Column("text", Text),
-    )
+# `number` for numbers and truth values, `text` for strings and lists (as JSON); both NULL: None
+config_values = Table(
+    "config_values",
+    metadata,
+    Column("run", ForeignKey("runs.pk"), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("number", Double),
+    Column("text", Text),
+    sqlite_with_rowid=False,
 )
 
 keys = Table(
@@ -146,6 +150,7 @@ metrics = Table(  # what `history()` of the key amounts to
     Column("last_step", BigInteger),
     Column("min_step", BigInteger),
     Column("max_step", BigInteger),
+    sqlite_with_rowid=False,
 )
 
 events = Table(  # everything but metrics, samples and heartbeats; `body` as JSON, compressed when long
@@ -161,35 +166,48 @@ events = Table(  # everything but metrics, samples and heartbeats; `body` as JSO
     Index("events_by_run", "run", "kind"),
 )
 
-chunks = (
-    Table(  # up to a few thousand points of one key in the order of one journal's file; times in microseconds
-        "chunks",
-        metadata,
-        Column("pk", Integer, primary_key=True),
-        Column("run", ForeignKey("runs.pk"), nullable=False),
-        Column("key", ForeignKey("keys.pk"), nullable=False),
-        Column("journal", ForeignKey("journals.pk"), nullable=False),
-        Column("sampled", Boolean, nullable=False),
-        Column("part", Integer, nullable=False),
-        Column("count", Integer, nullable=False),
-        Column("nonfinite", Integer, nullable=False),
-        Column("sum", Double, nullable=False),
-        Column("min", Double),
-        Column("min_step", BigInteger),
-        Column("max", Double),
-        Column("max_step", BigInteger),
-        Column("first", Double),
-        Column("first_step", BigInteger),
-        Column("first_seq", BigInteger, nullable=False),
-        Column("first_time", BigInteger, nullable=False),
-        Column("last", Double),
-        Column("last_step", BigInteger),
-        Column("last_seq", BigInteger, nullable=False),
-        Column("last_time", BigInteger, nullable=False),
-        Column("seqs", LargeBinary, nullable=False),
-        Column("steps", LargeBinary),
-        Column("times", LargeBinary, nullable=False),
-        Column("values", LargeBinary, nullable=False),
-        UniqueConstraint("run", "key", "journal", "sampled", "part"),
-    )
+axes = Table(  # sequence numbers, steps and times (microseconds) of a chunk; keys that are logged together share them
+    "axes",
+    metadata,
+    Column("pk", Integer, primary_key=True),
+    Column("run", ForeignKey("runs.pk"), nullable=False, index=True),
+    Column("seqs", LargeBinary, nullable=False),
+    Column("steps", LargeBinary),
+    Column("times", LargeBinary, nullable=False),
+)
+
+# Up to a few thousand points of one key from one journal: cut in the order of its file, inside by sequence number.
+# `min_place` and `max_place` count from 0 inside the chunk. Infinities and NaN are in no minimum, maximum or sum;
+# a NULL sum is beyond what a double holds.
+chunks = Table(
+    "chunks",
+    metadata,
+    Column("pk", Integer, primary_key=True),
+    Column("run", ForeignKey("runs.pk"), nullable=False),
+    Column("key", ForeignKey("keys.pk"), nullable=False),
+    Column("journal", ForeignKey("journals.pk"), nullable=False),
+    Column("sampled", Boolean, nullable=False),
+    Column("part", Integer, nullable=False),
+    Column("points", Integer, nullable=False),
+    Column("nonfinite", Integer, nullable=False),
+    Column("sum", Double),
+    Column("min", Double),
+    Column("min_step", BigInteger),
+    Column("min_time", BigInteger),
+    Column("min_place", Integer),
+    Column("max", Double),
+    Column("max_step", BigInteger),
+    Column("max_time", BigInteger),
+    Column("max_place", Integer),
+    Column("first", Double),
+    Column("first_step", BigInteger),
+    Column("first_seq", BigInteger, nullable=False),
+    Column("first_time", BigInteger, nullable=False),
+    Column("last", Double),
+    Column("last_step", BigInteger),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("last_time", BigInteger, nullable=False),
+    Column("axis", ForeignKey("axes.pk"), nullable=False, index=True),
+    Column("values", LargeBinary, nullable=False),
+    UniqueConstraint("run", "key", "journal", "sampled", "part"),
 )

@@ -6,13 +6,10 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-import zstandard
-
 from autotrack.journal.format import SEALED_SUFFIX
+from autotrack.journal.sealed import compress
 from autotrack.journal.source import DamagedFile, Segment, decompress, find_segments
 from autotrack.layout import open_private
-
-_LEVEL = 6
 
 
 def seal_folder(folder: Path, stems: set[str]) -> bool:
@@ -53,7 +50,7 @@ def _write_sealed(folder: Path, final: Path, content: bytes, status: os.stat_res
     try:
         fd = open_private(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         with open(fd, "wb") as file:
-            file.write(zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(content))
+            file.writelines(compress(content))
             file.flush()
             os.fsync(file.fileno())
         if _holds(temporary, content):

@@ -39,8 +39,8 @@ class Writer(NamedTuple):
 
 
 def run_status(writers: Iterable[Writer], attempts: list[Attempt], now: float | None = None) -> str:
-    """The worst state among the ranks of the last attempt."""
-    now = time.time() if now is None else now
+    """The worst state among the ranks of the last attempt, and of earlier ones whose process is known to go on."""
+    now, writers = time.time() if now is None else now, list(writers)
     begun = attempts[-1].wall / 1e9 if attempts else 0.0
     latest: dict[int, Writer] = {}
     for writer in sorted(writers, key=lambda writer: (writer.wall, writer.stem)):
@@ -51,6 +51,9 @@ def run_status(writers: Iterable[Writer], attempts: list[Attempt], now: float | 
         if leader is not None:
             latest[0] = leader
     states = [writer_status(writer, now) for writer in latest.values()]
+    earlier = (writer for writer in writers if writer.role == "run" and writer not in latest.values())
+    if any(writer.ending is None and writer.alive() for writer in earlier):
+        states.append("running")
     return max(states, key=_WORST_LAST.index, default="died")
 
 

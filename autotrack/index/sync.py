@@ -4,33 +4,31 @@ over.
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from autotrack.guard import warn
+from autotrack.index.bulk import in_groups, names_of, update_rows, without_collector
 from autotrack.index.database import Database
+from autotrack.index.discover import Known, Stamp, discover, folder_stamp, journal_bytes
 from autotrack.index.fold import Fact, attempts_of, in_order
 from autotrack.index.ingest import forget, ingest
+from autotrack.index.known import FolderState, Place, load_states
 from autotrack.index.refold import load_folded
-from autotrack.index.schema import folders, journals, runs, segments
+from autotrack.index.schema import folders, runs
 from autotrack.index.seal import seal_folder
 from autotrack.index.status import Writer, all_gone, run_status
-from autotrack.index.unread import Place, folder_mtime
 from autotrack.journal.format import SEALED_SUFFIX, SUFFIX
 from autotrack.layout import Layout, decode_project
 
 Progress = Callable[[int, int], None]
 
-
-class Known(NamedTuple):
-    """What the index says of a folder."""
-
-    mtime: int
-    settled: bool
-    sealed: bool
+_AT_ONCE = 200
+_SEALED_MOST = 5000
+_LOOK = names_of(folders, "pk", "project", "run")
 
 
 def sync(
@@ -40,8 +38,8 @@ def sync(
     only: Path | None = None,
     seal_seconds: float = 0.5,
 ) -> None:
-    """Read what is new in the store; `only` looks at one run's folder. `progress(done, total)` is
-    called as it goes.
+    """Read what is new in the store; `only` looks at one run's folder. `progress(done, total)` is called with the
+    number of folders that were looked at, of those that may hold anything new.
 
     Sealing stops after `seal_seconds` and goes on the next time.
     """
@@ -49,111 +47,133 @@ def sync(
         place = Place(layout.runs / only.parent.name / only.name, decode_project(only.parent.name), only.name)
         _look_at(database, layout, [place], progress)
         return
-    with database.reading() as connection:
-        rows = connection.execute(select(folders)).mappings()
-        known = {
-            (row["project"], row["run"]): Known(row["mtime"], row["settled"], row["sealed"]) for row in rows
-        }
-    found, refused = discover(layout)
-    new = [
-        place
-        for place, mtime in found
-        if not ((there := known.get((place.project, place.run))) and there.settled and there.mtime == mtime)
-    ]
-    _look_at(database, layout, new, progress)
-    _forget_vanished(database, set(known), found, refused)
+    with without_collector():
+        with database.reading() as connection:
+            known = _known(connection)
+        found = discover(layout, known)
+    _look_at(database, layout, found.places, progress)
+    refused = found.refused
+    gone = [] if refused is None else [key for key in known.keys() - found.keys if key[0] not in refused]
+    if gone:
+        with database.writing() as connection:
+            forget(connection, gone)
     _seal_some(database, layout, seal_seconds)
 
 
-def discover(layout: Layout) -> tuple[list[tuple[Place, int]], set[str] | None]:
-    """Every run's folder with its mtime, and the projects whose folders could not be listed (None: not one
-    could).
-    """
-    found: list[tuple[Place, int]] = []
-    refused: set[str] = set()
-    projects = _folders_in(layout.runs)
-    if projects is None:
-        return [], None
-    for entry in projects:
-        project = decode_project(entry.name)
-        below = _folders_in(Path(entry.path))
-        if below is None:
-            refused.add(project)
-            continue
-        for run in below:
-            try:
-                found.append((Place(Path(run.path), project, run.name), run.stat().st_mtime_ns))
-            except OSError:
-                refused.add(project)
-    return found, refused
-
-
-def _folders_in(path: Path) -> list[os.DirEntry[str]] | None:
-    """The folders in a folder; none where there is no such folder, None where it cannot be listed."""
-    try:
-        with os.scandir(path) as entries:
-            return sorted(
-                (entry for entry in entries if entry.name[0] != "." and entry.is_dir()),
-                key=lambda entry: entry.name,
-            )
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        message = f"{path} cannot be read ({error.strerror}); its runs are not brought up to date."
-        warn("unreadable-folder", message, key=path)
-        return None
+def _known(connection: Connection) -> dict[tuple[str, str], Known]:
+    query = select(folders.c.project, folders.c.run, *(folders.c[name] for name in Known._fields))
+    return {(row[0], row[1]): Known._make(row[2:]) for row in connection.execute(query).all()}
 
 
 def _look_at(database: Database, layout: Layout, places: list[Place], progress: Progress | None) -> None:
+    """Bring folders up to date, some hundred at a time; several processes begin at different ones."""
+    groups = list(in_groups(places, _AT_ONCE))
+    first = os.getpid() % len(groups) if groups else 0
+    markers = _markers(layout)
+    done = 0
     with database.batch():
-        for number, place in enumerate(places):
-            try:
-                _bring_in(database, layout, place)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                message = (
-                    f"{place.path} cannot be read ({error.strerror}); this run is not brought up to date."
-                )
-                warn("unreadable-folder", message, key=place.path)
-            if progress is not None:
-                progress(number + 1, len(places))
+        for group in groups[first:] + groups[:first]:
+            _bring_in(database, layout, group, markers)
+            for _ in group:
+                done += 1
+                if progress is not None:
+                    progress(done, len(places))
 
 
-def _bring_in(database: Database, layout: Layout, place: Place) -> None:
-    mtime = folder_mtime(place.path)
-    changed = ingest(database, place)
+class _Look(NamedTuple):
+    """How a folder was when the look at it began."""
+
+    stamp: Stamp
+    size: int
+
+
+def _bring_in(database: Database, layout: Layout, places: list[Place], markers: set[str]) -> None:
+    looks = {}
+    for place in places:
+        try:
+            looks[place] = _Look(folder_stamp(place.path), journal_bytes(place.path))
+        except OSError:
+            continue
+    outcome = ingest(database, looks)
+    seen = [place for place in looks if place not in outcome.missing]
     with database.reading() as connection:
-        here = (folders.c.project == place.project) & (folders.c.run == place.run)
-        folder = connection.execute(select(folders).where(here)).mappings().one_or_none()
-        if folder is None:
-            return
-        root = (
-            connection.execute(select(runs).where(runs.c.folder == folder["pk"], runs.c.root))
-            .mappings()
-            .one_or_none()
-        )
-        facts = load_folded(connection, [root["pk"]]).get(root["pk"], []) if root and root["shown"] else []
-        writers, troubled = _writers(connection, folder["pk"], place.path, facts)
-    if root is not None and not root["shown"]:
-        message = f"{place.path} holds edits but no journal of a run; it is left out. Copy the run's journals there."
-        warn("edits-only", message, key=place.path)
-    status = run_status(writers, attempts_of(facts))
-    own = [writer for writer in writers if writer.role != "edit"]
-    settled = status not in ("running", "stale") and all_gone(own) and not troubled
-    if settled:
-        _remove_marker(layout, place.run)
-    row = {"mtime": mtime, "settled": settled}
-    if changed or root is None or status != root["status"] or any(folder[name] != row[name] for name in row):
+        states = load_states(connection, seen)
+        rows = _root_rows(connection, states)
+        shown = [row.root_pk for row in rows.values() if row.root_pk is not None and row.shown]
+        facts = load_folded(connection, shown)
+    folder_rows: list[Any] = []
+    root_rows: list[Any] = []
+    for place in seen:
+        state = states.get(place.key)
+        if state is None:
+            continue
+        row = rows[state.pk]
+        status, settled, loose = _status(place, state, facts.get(row.root_pk or 0, []))
+        if row.shown is False:
+            message = f"{place.path} holds edits but no journal of a run; it is left out. Copy the run's journals there."
+            warn("edits-only", message, key=place.path)
+        if settled and place.run in markers:
+            _remove_marker(layout, place.run)
+        look = looks[place]
+        new = (*look.stamp, look.size, settled, loose, row.sealed and place not in outcome.changed)
+        if new != tuple(row[3:]):
+            folder_rows.append((*new, state.pk))
+        if status != row.status or place in outcome.changed:
+            root_rows.append((status, state.pk))
+    if folder_rows or root_rows:
         with database.writing() as connection:
-            connection.execute(folders.update().where(folders.c.pk == folder["pk"]).values(row))
-            inside = runs.update().where(runs.c.folder == folder["pk"])
+            update_rows(connection, folders, _LOOK, folder_rows)
+            _set_status(connection, root_rows)
+
+
+class _RootRow(NamedTuple):
+    """The run of a folder, if it has one, and the columns of the folder that a look may change."""
+
+    root_pk: int | None
+    shown: bool | None
+    status: str | None
+    mtime: int
+    ctime: int
+    size: int
+    settled: bool
+    loose: bool
+    sealed: bool
+
+
+def _root_rows(connection: Connection, states: Mapping[tuple[str, str], FolderState]) -> dict[int, _RootRow]:
+    found: dict[int, _RootRow] = {}
+    columns = (runs.c.pk, runs.c.shown, runs.c.status, *(folders.c[name] for name in _LOOK))
+    for some in in_groups(state.pk for state in states.values()):
+        query = select(folders.c.pk, *columns).select_from(
+            folders.outerjoin(runs, (runs.c.folder == folders.c.pk) & runs.c.root)
+        )
+        for pk, *row in connection.execute(query.where(folders.c.pk.in_(some))):
+            found[pk] = _RootRow._make(row)
+    return found
+
+
+def _set_status(connection: Connection, rows: list[Any]) -> None:
+    """The state of the folders' runs; a child that did not end by its own word shares it."""
+    for status in {status for status, _ in rows}:
+        for some in in_groups(pk for each, pk in rows if each == status):
+            inside = runs.update().where(runs.c.folder.in_(some))
             connection.execute(inside.where(runs.c.root).values(status=status))
             connection.execute(inside.where(~runs.c.root).values(status=func.coalesce(runs.c.ended, status)))
 
 
-def _writers(connection: Any, folder: int, path: Path, facts: Iterable[Fact]) -> tuple[list[Writer], bool]:
-    """The journals of a folder as their processes, and whether a file could not be read."""
+def _status(place: Place, state: FolderState, facts: list[Fact]) -> tuple[str, bool, bool]:
+    """The state of a folder's run, whether that is final, and whether the folder may be a copy that still grows."""
+    writers = _writers(place.path, state, facts)
+    status = run_status(writers, attempts_of(facts))
+    own = [writer for writer in writers if writer.role != "edit"]
+    troubled = any(segment.problem is not None for segment in state.segments.values())
+    settled = status not in ("running", "stale") and all_gone(own) and not troubled
+    loose = status == "died" or any(writer.alive() is None for writer in own)
+    return status, settled, loose
+
+
+def _writers(path: Path, state: FolderState, facts: Iterable[Fact]) -> list[Writer]:
+    """The journals of a folder as their processes."""
     endings: dict[str, str | None] = {}
     for fact in in_order(facts):
         if fact.kind == "start":
@@ -161,24 +181,17 @@ def _writers(connection: Any, folder: int, path: Path, facts: Iterable[Fact]) ->
         elif fact.kind == "finish":
             status = fact.body.get("status")
             endings[fact.stem] = status if status in ("finished", "failed", "interrupted") else "failed"
-    query = (
-        select(journals, segments.c.number, segments.c.last_wall, segments.c.problem)
-        .join(segments, segments.c.journal == journals.c.pk)
-        .where(journals.c.folder == folder)
-    )
-    found: dict[str, Writer] = {}
-    troubled = False
-    for row in connection.execute(query).mappings():
-        troubled = troubled or row["problem"] is not None
-        spoke = (row["last_wall"] or 0) / 1e9
-        last = max(spoke, _file_time(path, f"{row['stem']}.{row['number']}"))
-        known = found.get(row["stem"])
-        if known:
-            last, spoke = max(last, known.last), max(spoke, known.spoke)
-        process = (row["host"], row["pid"], row["pidns"], row["boot"], row["started"], row["wall"])
-        ending = endings.get(row["stem"])
-        found[row["stem"]] = Writer(row["stem"], row["role"], row["rank"], *process, last, spoke, ending)
-    return list(found.values()), troubled
+    spoke = {stem: wall / 1e9 for stem, wall in state.last_walls().items()}
+    last = dict(spoke)
+    for stem, number in state.segments:
+        last[stem] = max(last[stem], _file_time(path, f"{stem}.{number}"))
+    return [
+        Writer(
+            *(stem, journal.role, journal.rank, journal.host, journal.pid, journal.pidns, journal.boot),
+            *(journal.started, journal.wall or 0, last[stem], spoke[stem], endings.get(stem)),
+        )
+        for stem, journal in state.journals.items()
+    ]
 
 
 def _file_time(path: Path, name: str) -> float:
@@ -190,6 +203,14 @@ def _file_time(path: Path, name: str) -> float:
     return 0.0
 
 
+def _markers(layout: Layout) -> set[str]:
+    """The runs that are marked as open."""
+    try:
+        return set(os.listdir(layout.open))
+    except OSError:
+        return set()
+
+
 def _remove_marker(layout: Layout, run: str) -> None:
     try:
         os.unlink(layout.open / run)
@@ -197,35 +218,33 @@ def _remove_marker(layout: Layout, run: str) -> None:
         return
 
 
-def _forget_vanished(
-    database: Database, known: set[tuple[str, str]], found: list[tuple[Place, int]], refused: set[str] | None
-) -> None:
-    """Take folders that are gone out of the index; those of a project that cannot be listed stay."""
-    if refused is None:
-        return
-    there = {(place.project, place.run) for place, _ in found}
-    for project, run in known - there:
-        if project not in refused:
-            with database.writing() as connection:
-                forget(connection, project, run)
-
-
 def _seal_some(database: Database, layout: Layout, seconds: float) -> None:
     """Seal runs that are over, as many as the time allows."""
     end = time.monotonic() + seconds
+    if seconds <= 0 or not os.access(layout.runs, os.W_OK):
+        return
     with database.reading() as connection:
-        query = select(folders).join(runs, (runs.c.folder == folders.c.pk) & runs.c.root)
+        query = select(folders.c.pk, folders.c.project, folders.c.run)
+        query = query.join(runs, (runs.c.folder == folders.c.pk) & runs.c.root)
         query = query.where(folders.c.settled, ~folders.c.sealed, runs.c.ended.is_not(None))
-        waiting = connection.execute(query).mappings().all()
-    for folder in waiting:
+        waiting = connection.execute(query.limit(_SEALED_MOST)).all()
+    done: list[Any] = []
+    for group in in_groups(waiting, _AT_ONCE):
         if time.monotonic() >= end:
-            return
-        path = layout.run_dir(folder["project"], folder["run"])
+            break
+        places = [Place(layout.run_dir(project, run), project, run) for _, project, run in group]
         with database.reading() as connection:
-            writers, _ = _writers(connection, folder["pk"], path, [])
-        gone = {writer.stem for writer in writers if writer.role != "edit" and writer.alive() is False}
-        if gone and seal_folder(path, gone):
-            # Its new mtime is not noted: the folder is looked at once more, so that no file that came
-            # meanwhile is missed.
-            with database.writing() as connection:
-                connection.execute(folders.update().where(folders.c.pk == folder["pk"]).values(sealed=True))
+            states = load_states(connection, places)
+        for (pk, _, _), place in zip(group, places, strict=True):
+            if time.monotonic() >= end:
+                break
+            state = states.get(place.key)
+            writers = _writers(place.path, state, []) if state else []
+            gone = {writer.stem for writer in writers if writer.role != "edit" and writer.alive() is False}
+            if not gone or seal_folder(place.path, gone):
+                done.append((True, pk))
+    if done:
+        # The new mtimes are not noted: the folders are looked at once more, so that no file that came
+        # meanwhile is missed.
+        with database.writing() as connection:
+            update_rows(connection, folders, ("sealed",), done)

@@ -1,27 +1,11 @@
 """What of a run's folder is not in the index yet."""
 
-import os
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
-from sqlalchemy import Connection, select
-
-from autotrack.index.database import Database
-from autotrack.index.schema import folders, journals, segments
+from autotrack.index.known import FolderState, Place
 from autotrack.journal.reader import Batch, read
-from autotrack.journal.source import Segment, content_size, find_segments
-
-BATCH_BYTES = 8 * 1024 * 1024
-
-
-class Place(NamedTuple):
-    """A run's folder."""
-
-    path: Path
-    project: str
-    run: str
+from autotrack.journal.source import Segment, content_size, find_segments, left_out
 
 
 class Part(NamedTuple):
@@ -40,37 +24,43 @@ class Shrunk(Exception):
     """A journal is shorter than what was read of it: it was replaced."""
 
 
-def new_parts(database: Database, place: Place) -> Iterator[Part]:
-    with database.reading() as connection:
-        known = _known_segments(connection, place)
+def new_parts(place: Place, state: FolderState | None) -> Iterator[Part]:
+    """The batches of a folder that the index, as `state` says, does not hold."""
+    known = {} if state is None else state.segments
     found, foreign = find_segments(place.path)
-    if known.keys() - {(segment.stem, segment.number) for segment in found}:
+    strangers = [Segment(f"{name}.0", place.path / name, None) for name in foreign]
+    there = {(segment.stem, segment.number) for segment in [*found, *strangers]}
+    if known.keys() - there:
         raise Shrunk
-    for name in foreign:
-        segment = Segment(f"{name}.0", place.path / name, None)
+    for segment in strangers:
         if (segment.stem, 0) not in known:
-            yield Part(segment, 0, Batch(0, problem=f"{name} is not named like a journal"))
+            yield Part(segment, 0, Batch(0, problem=f"{segment.stem} {left_out(place.path / segment.stem)}"))
     for segment in found:
-        offset, last_seq, problem = known.get((segment.stem, segment.number), (0, -1, None))
+        before = known.get((segment.stem, segment.number))
+        offset, last_seq, problem = (
+            (before.offset, before.last_seq, before.problem) if before else (0, -1, None)
+        )
         size = _size(segment)
         if size < offset:
             raise Shrunk
-        if size == offset and (segment.stem, segment.number) in known:
+        if size == offset and before:
             continue
-        try:
-            for batch in read(segment, offset, last_seq):
-                if batch.problem is None or batch.problem != problem or batch.end != offset:
-                    yield Part(segment, offset, batch)
-                offset = batch.end
-        except FileNotFoundError:
-            # Sealed by another process between the listing and the opening: looked at again next time.
-            raise Overtaken from None
-        except OSError as error:
-            yield Part(
-                segment,
-                offset,
-                Batch(offset, problem=f"{segment.path.name} cannot be read: {error.strerror}"),
-            )
+        yield from _new_batches(segment, offset, last_seq, problem)
+
+
+def _new_batches(segment: Segment, offset: int, last_seq: int, problem: str | None) -> Iterator[Part]:
+    try:
+        for batch in read(segment, offset, last_seq):
+            if batch.problem is None or batch.problem != problem or batch.end != offset:
+                yield Part(segment, offset, batch)
+            offset = batch.end
+    except FileNotFoundError:
+        # Sealed by another process between the listing and the opening: looked at again next time.
+        raise Overtaken from None
+    except OSError as error:
+        text = f"{segment.path.name} cannot be read: {error.strerror}"
+        if text != problem:
+            yield Part(segment, offset, Batch(offset, problem=text, last_seq=last_seq))
 
 
 def _size(segment: Segment) -> int:
@@ -80,38 +70,3 @@ def _size(segment: Segment) -> int:
         raise Overtaken from None
     except OSError:
         return 2**62
-
-
-def _known_segments(
-    connection: Connection, place: Place
-) -> dict[tuple[str, int], tuple[int, int, str | None]]:
-    query = (
-        select(journals.c.stem, segments.c.number, segments.c.offset, segments.c.last_seq, segments.c.problem)
-        .join(journals, journals.c.pk == segments.c.journal)
-        .join(folders, folders.c.pk == journals.c.folder)
-        .where(folders.c.project == place.project, folders.c.run == place.run)
-    )
-    rows = connection.execute(query)
-    return {(row.stem, row.number): (row.offset, row.last_seq, row.problem) for row in rows}
-
-
-def in_bundles(parts: Iterator[Part]) -> Iterator[list[Part]]:
-    """Parts for one transaction each: all of a small run together, big ones in pieces."""
-    bundle: list[Part] = []
-    size = 0
-    for part in parts:
-        bundle.append(part)
-        size += part.batch.end - part.start
-        if size >= BATCH_BYTES:
-            yield bundle
-            bundle, size = [], 0
-    if bundle:
-        yield bundle
-
-
-def folder_mtime(path: Path) -> int:
-    """When a folder last gained or lost a file, in nanoseconds; 0 for the last two seconds, whose clock is
-    too coarse.
-    """
-    mtime = os.stat(path).st_mtime_ns
-    return 0 if abs(time.time_ns() - mtime) < 2_000_000_000 else mtime

@@ -12,6 +12,7 @@ SEGMENT_BYTES = 64 * 1024 * 1024
 SUFFIX = ".jsonl"
 SEALED_SUFFIX = ".jsonl.zst"
 
+_CRC_DIGITS = 10
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1
 _SPELLED = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -91,9 +92,12 @@ def unspell(value: Any) -> Any:
 
 def check(line: bytes) -> bool:
     """Whether a line (without its newline) is whole: the CRC-32 at its end is that of the bytes before it."""
+    line = line.rstrip(b"\r")
     place = line.rfind(b",") + 1
     tail = line[place:-1]
-    return place > 0 and line[-1:] == b"]" and tail.isdigit() and zlib.crc32(line[:place]) == int(tail)
+    if not (place > 0 and line[-1:] == b"]" and tail.isdigit() and len(tail) <= _CRC_DIGITS):
+        return False
+    return zlib.crc32(line[:place]) == int(tail)
 
 
 def decode(line: bytes) -> Event | None:

@@ -1,12 +1,11 @@
 """Reads journals: whole blocks of lines become NumPy arrays of metrics and a short list of other events.
 
-Nothing in a journal is fatal: a damaged line is counted and skipped, an unknown kind is counted, a file that
-is
-empty, foreign or of a later format is named in `Batch.problem`.
+Nothing in a journal is fatal: a damaged line is counted and skipped, an unknown kind is counted, a file that is
+empty, foreign or of a later format is named in `Batch.problem`. What a damaged first line said is taken from elsewhere.
 """
 
 import gc
-import zlib
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,10 +14,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 
-from autotrack.journal.format import FORMAT, Event, check, event_of
-from autotrack.journal.source import BLOCK, DamagedFile, Segment, blocks
+from autotrack.journal.format import FORMAT, Event, event_of
+from autotrack.journal.lines import Row, rows_of, split
+from autotrack.journal.source import BLOCK, DamagedFile, Segment, blocks, find_segments, stretches
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -40,8 +39,8 @@ KINDS = frozenset(
         "s",
     )
 )
-_AT_ONCE = 512
 _BOUND = 2**63
+_FIRST = 64 * 1024
 
 
 @dataclass
@@ -76,25 +75,94 @@ class Batch:
 def read(segment: Segment, offset: int = 0, last_seq: int = -1, size: int = BLOCK) -> Iterator[Batch]:
     """The batches of a segment from a byte offset on.
 
-    `last_seq` is the sequence number of the line before `offset`; a line written twice is taken once.
+    `last_seq` is the highest sequence number before `offset`; a line that stands there twice is taken once.
     A file that is no journal, or one of a later format, gives one batch with `problem` and `end` 0.
     """
     start = offset
+    known = Known(segment, offset, last_seq)
     try:
-        for block in blocks(segment, offset, size):
-            batch = parse(block, last_seq)
-            offset += len(block)
-            batch.end = offset
-            if offset == len(block) and (problem := _refusal(batch)):
+        for block, length in stretches(segment, offset, size):
+            batch = parse(block, known)
+            if offset == 0 and (problem := _refusal(batch)):
                 yield Batch(0, problem=f"{segment.path.name} {problem}", header=batch.header)
                 return
-            last_seq = batch.last_seq
+            if offset == 0 and batch.header is None and batch.last_mono is not None:
+                batch.header = _header_from_elsewhere(segment, batch)
+            offset += length
+            batch.end = offset
             yield batch
     except DamagedFile as error:
         yield Batch(offset, problem=str(error))
         return
     if start == 0 and offset == 0:
         yield Batch(0, problem=f"{segment.path.name} is empty")
+
+
+class Known:
+    """The sequence numbers of a segment that were read, so that a line which stands there twice is taken once."""
+
+    def __init__(self, segment: Segment | None = None, offset: int = 0, top: int = -1) -> None:
+        self.top = top
+        self._segment = segment
+        self._before = offset
+        self._seqs: list[Ints] = []
+
+    def add(self, seqs: Ints) -> None:
+        """Note the numbers of lines that were taken."""
+        self._seqs.append(seqs)
+        self.top = max(self.top, int(seqs.max(initial=-1)))
+
+    def has(self, seqs: Ints) -> npt.NDArray[np.bool_]:
+        """Which of these numbers were read before."""
+        if self._before and self._segment is not None:
+            self._seqs += _seqs_before(self._segment, self._before)
+            self._before = 0
+        return np.isin(seqs, np.concatenate([np.array([self.top]), *self._seqs]))
+
+
+def _seqs_before(segment: Segment, end: int) -> Iterator[Ints]:
+    """The sequence numbers of a segment up to a byte offset."""
+    for block, length in stretches(segment):
+        with _no_collection():
+            rows = rows_of(split(block if length <= end else block[:end]))[0]
+            seqs = [row[1] for row in rows if _is_integer(row[1])]
+        yield np.array(seqs, np.int64)
+        end -= length
+        if end <= 0:
+            return
+
+
+def _header_from_elsewhere(segment: Segment, batch: Batch) -> dict[str, Any]:
+    """What a damaged first line said, as far as it is known: from the journal's other segments, else from the first events
+    and the file's name.
+    """
+    for other in _neighbours(segment):
+        for block in blocks(other, size=_FIRST):
+            found = parse(block).header
+            if found is not None:
+                return found | {"segment": segment.number}
+            break
+    kinds = {event.kind for event in batch.events if event.child is None}
+    rank = segment.stem.rpartition("-")[2]
+    if kinds == {"edit"} and not batch.groups:
+        role = "edit"
+    else:
+        role = "run" if rank in ("0", "") or kinds & {"start", "config", "capture", "finish"} else "worker"
+    wall, mono = segment.started or 0, batch.first_mono or 0
+    for event in batch.events:
+        if event.kind == "start" and event.child is None and _is_integer(event.body.get("created")):
+            wall, mono = event.body["created"], event.mono
+    return {"wall": wall, "mono": mono, "role": role, "rank": int(rank) if rank.isdecimal() else 0}
+
+
+def _neighbours(segment: Segment) -> list[Segment]:
+    """The other segments of a journal, nearest first."""
+    try:
+        found = find_segments(segment.path.parent)[0]
+    except OSError:
+        return []
+    same = [other for other in found if other.stem == segment.stem and other.number != segment.number]
+    return sorted(same, key=lambda other: abs(other.number - segment.number))
 
 
 def _refusal(batch: Batch) -> str | None:
@@ -112,13 +180,14 @@ def _refusal(batch: Batch) -> str | None:
     return None
 
 
-def parse(block: bytes, last_seq: int = -1) -> Batch:
+def parse(block: bytes, known: Known | None = None) -> Batch:
     """Whole lines, in a batch whose `end` is the length of the block."""
-    lines = [line for line in block.split(b"\n") if line]
+    known = known or Known()
     with _no_collection():
-        rows, damaged = _rows(lines)
-        batch = Batch(len(block), damaged=damaged, last_seq=last_seq)
-        _sort_out(_once(rows, last_seq, batch), batch)
+        rows, damaged = rows_of(split(block))
+        batch = Batch(len(block), damaged=damaged)
+        _sort_out(_once(rows, known, batch), batch)
+        batch.last_seq = known.top
         del rows
     return batch
 
@@ -136,55 +205,30 @@ def _no_collection() -> Iterator[None]:
         gc.enable()
 
 
-def _rows(lines: list[bytes]) -> tuple[list[list[Any]], int]:
-    """The arrays of the whole lines, and how many lines are damaged."""
-    rows = _rows_at_once(lines)
-    if rows is not None:
-        return rows, 0
-    if len(lines) > _AT_ONCE:
-        parts = [_rows(lines[place : place + _AT_ONCE]) for place in range(0, len(lines), _AT_ONCE)]
-        return list(chain.from_iterable(part for part, _ in parts)), sum(damaged for _, damaged in parts)
-    rows = []
-    for line in lines:
-        if check(line):
-            try:
-                row = orjson.loads(line)
-            except orjson.JSONDecodeError:
-                continue
-            if isinstance(row, list) and len(row) >= 5:
-                rows.append(row)
-    return rows, len(lines) - len(rows)
-
-
-def _rows_at_once(lines: list[bytes]) -> list[list[Any]] | None:
-    crc32 = zlib.crc32
-    try:
-        rows: list[list[Any]] = orjson.loads(b"[%b]" % b",".join(lines))
-        if [row[-1] for row in rows] != [crc32(line[: line.rfind(b",") + 1]) for line in lines]:
-            return None
-        return rows if not rows or min(map(len, rows)) >= 5 else None
-    except (orjson.JSONDecodeError, TypeError, IndexError, KeyError):
-        return None
-
-
-def _once(rows: list[list[Any]], last_seq: int, batch: Batch) -> list[list[Any]]:
-    """Without the second copy of a line that was written twice (a short write that lacked only the line's
-    end).
+def _once(rows: list[Row], known: Known, batch: Batch) -> list[Row]:
+    """Without the second copies of lines: after a short write that lacked only the line's end, or where a file was put
+    together wrongly.
     """
     try:
         seqs = np.fromiter([row[1] for row in rows], np.int64, len(rows))
     except (TypeError, ValueError, OverflowError):
         numbered = [row for row in rows if _is_integer(row[1])]
         batch.damaged += len(rows) - len(numbered)
-        return _once(numbered, last_seq, batch)
-    if rows and seqs[0] > last_seq and bool(np.all(seqs[1:] > seqs[:-1])):
+        return _once(numbered, known, batch)
+    if not rows or (seqs[0] > known.top and bool(np.all(seqs[1:] > seqs[:-1]))):
+        known.add(seqs)
         return rows
-    numbers = [last_seq, *seqs.tolist()]
-    fresh = dict(zip(reversed(numbers), range(len(rows), -1, -1), strict=True))
-    return [rows[place - 1] for place in sorted(fresh.values()) if place]
+    first = np.unique(seqs, return_index=True)[1]
+    fresh = np.zeros(len(rows), bool)
+    fresh[first] = True
+    late = fresh & (seqs <= known.top)
+    if late.any():
+        fresh[late] = ~known.has(seqs[late])
+    known.add(seqs[fresh])
+    return [rows[place] for place in np.flatnonzero(fresh)]
 
 
-def _sort_out(rows: list[list[Any]], batch: Batch) -> None:
+def _sort_out(rows: list[Row], batch: Batch) -> None:
     """Fill the batch: metric lines by their keys, other events one by one."""
     shapes: dict[tuple[Any, ...], list[int]] = {}
     for place, row in enumerate(rows):
@@ -211,7 +255,7 @@ def _sort_out(rows: list[list[Any]], batch: Batch) -> None:
     _note_ends(rows, batch)
 
 
-def _other(row: list[Any], batch: Batch) -> None:
+def _other(row: Row, batch: Batch) -> None:
     event = event_of(row)
     if event is None or not -_BOUND <= event.mono < _BOUND or not 0 <= event.seq < _BOUND:
         batch.damaged += 1
@@ -221,15 +265,15 @@ def _other(row: list[Any], batch: Batch) -> None:
         batch.events.append(event)
 
 
-def _note_ends(rows: list[list[Any]], batch: Batch) -> None:
-    """The clocks of the first and last line, and the last line's number."""
+def _note_ends(rows: list[Row], batch: Batch) -> None:
+    """The clocks of the first and last line."""
     whole = [row for row in (*rows[:1], *rows[-1:]) if _is_integer(row[2])]
     if whole:
-        batch.first_mono, batch.last_mono, batch.last_seq = whole[0][2], whole[-1][2], whole[-1][1]
+        batch.first_mono, batch.last_mono = whole[0][2], whole[-1][2]
 
 
 def _add_group(
-    rows: list[list[Any]], places: list[int], shape: tuple[Any, ...], batch: Batch, plain: bool = False
+    rows: list[Row], places: list[int], shape: tuple[Any, ...], batch: Batch, plain: bool = False
 ) -> None:
     """The columns of lines with the same keys; lines with values that need a closer look go one by one."""
     keys = shape[2:]
@@ -253,7 +297,7 @@ def _add_group(
     batch.groups.append(Group(shape[1], keys, np.array(places, np.int64), seqs, monos, steps, values))
 
 
-def _add_slowly(rows: list[list[Any]], places: list[int], shape: tuple[Any, ...], batch: Batch) -> None:
+def _add_slowly(rows: list[Row], places: list[int], shape: tuple[Any, ...], batch: Batch) -> None:
     """Lines some of which hold spelled-out numbers: those are spelled back, then taken together again."""
     again = []
     at = 4 if shape[0] == "m" else 3
@@ -271,7 +315,7 @@ def _add_slowly(rows: list[list[Any]], places: list[int], shape: tuple[Any, ...]
         _add_group(rows, members, found, batch, plain=True)
 
 
-def _plain_row(row: list[Any], at: int) -> list[Any] | None:
+def _plain_row(row: Row, at: int) -> Row | None:
     """The row with plain numbers only; None if it is not a metric line after all."""
     event = event_of(row)
     if event is None or not all(
@@ -280,21 +324,19 @@ def _plain_row(row: list[Any], at: int) -> list[Any] | None:
         return None
     if at == 4 and len(row) > 6 and not isinstance(row[5], str):
         return None
-    values = {key: float(value) for key, value in event.body.items() if _is_number(value)}
+    values = {key: _float(value) for key, value in event.body.items() if isinstance(value, int | float)}
     copy = list(row)
     copy[3] = event.step if at == 4 else values
     copy[at] = values
     return copy if values else None
 
 
-def _is_number(value: Any) -> bool:
-    if not isinstance(value, (int, float)):
-        return False
+def _float(value: float) -> float:
+    """A number as a float; an integer too large for one as infinity."""
     try:
-        float(value)
+        return float(value)
     except OverflowError:
-        return False
-    return True
+        return math.inf if value > 0 else -math.inf
 
 
 def _is_integer(value: Any) -> bool:

@@ -1,46 +1,77 @@
 """Lines that the disk does not take just now, kept in memory within a bound until the helper thread has written them."""
 
 import threading
+from bisect import bisect_right
 from collections import deque
+from itertools import accumulate, islice
 
 RING_BYTES = 64 * 1024 * 1024
+RESERVE_BYTES = 1024 * 1024
+_OVERHEAD = 160  # what Python needs for a line beside its bytes
+_SERIES = (b'["m",', b'["s",')
+_RANGES = 1_000
 
 
 class Ring:
-    """A bounded queue of (sequence number, line); when it is full the new line is dropped and counted."""
+    """A bounded queue of (sequence number, line); when it is full the new line is dropped and its number noted.
+
+    The last megabyte is for other lines than metrics: how a run ended is kept when its metrics no longer are.
+    No call waits for the disk: the lock is held for a few bytecodes only.
+    """
 
     def __init__(self, capacity: int = RING_BYTES) -> None:
         self.capacity = capacity
-        self.lines: deque[tuple[int, bytes]] = deque()
         self.size = 0
-        self.dropped: tuple[int, int, int] | None = None
+        self._lines: deque[tuple[int, bytes]] = deque()
+        self._dropped: list[list[int]] = []
         self._lock = threading.RLock()
 
     def __len__(self) -> int:
-        return len(self.lines)
+        return len(self._lines)
 
-    def put(self, seq: int, line: bytes) -> None:
-        """Keep a line, or count it as dropped."""
+    def put(self, seq: int, line: bytes) -> bool:
+        """Keep a line, or note that it is dropped; False then."""
+        series = line.startswith(_SERIES)
         with self._lock:
-            if self.size + len(line) > self.capacity:
-                first, last, count = self.dropped or (seq, seq, 0)
-                self.dropped = (min(first, seq), max(last, seq), count + 1)
-                return
-            self.lines.append((seq, line))
-            self.size += len(line)
+            size = self.size + len(line) + _OVERHEAD
+            if size > self.capacity - (min(RESERVE_BYTES, self.capacity // 16) if series else 0):
+                self._drop(seq)
+                return False
+            self._lines.append((seq, line))
+            self.size = size
+            return True
 
-    def first(self) -> bytes | None:
-        """The oldest line, left where it is."""
+    def batch(self, most: int) -> tuple[bytes, list[int]]:
+        """The oldest lines, about `most` bytes of them and at least one, and where each of them ends."""
         with self._lock:
-            return self.lines[0][1] if self.lines else None
+            oldest = list(islice(self._lines, max(1, most // 32)))
+        ends = list(accumulate(len(line) for _, line in oldest))
+        count = max(1, bisect_right(ends, most))
+        return b"".join(line for _, line in oldest[:count]), ends[:count]
 
-    def pop(self) -> None:
-        """Forget the oldest line: it is on the disk."""
+    def pop(self, count: int) -> None:
+        """Forget the oldest lines: they are on the disk."""
         with self._lock:
-            self.size -= len(self.lines.popleft()[1])
+            for _ in range(count):
+                self.size -= len(self._lines.popleft()[1]) + _OVERHEAD
 
-    def take_dropped(self) -> tuple[int, int, int] | None:
-        """(first, last, count) of the sequence numbers that were dropped since the last call."""
+    def take_dropped(self) -> list[tuple[int, int, int]]:
+        """(first, last, count) of each stretch of sequence numbers that were dropped since the last call, in order."""
         with self._lock:
-            dropped, self.dropped = self.dropped, None
-            return dropped
+            dropped, self._dropped = sorted(self._dropped), []
+        whole: list[list[int]] = []
+        for stretch in dropped:
+            if whole and stretch[0] == whole[-1][1] + 1:
+                whole[-1][1], whole[-1][2] = stretch[1], whole[-1][2] + stretch[2]
+            else:
+                whole.append(stretch)
+        return [(first, last, count) for first, last, count in whole]
+
+    def _drop(self, seq: int) -> None:
+        last = self._dropped[-1] if self._dropped else None
+        if last is not None and seq == last[1] + 1:
+            last[1], last[2] = seq, last[2] + 1
+        elif last is not None and len(self._dropped) >= _RANGES:
+            last[0], last[1], last[2] = min(last[0], seq), max(last[1], seq), last[2] + 1
+        else:
+            self._dropped.append([seq, seq, 1])

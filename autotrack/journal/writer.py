@@ -1,33 +1,40 @@
 """The writer of a journal: one `write(2)` on an append-only descriptor a line, from the thread that called, without a lock.
 
 While the disk refuses lines, or takes more than 5 ms for one several times in a row, they go to a bounded ring in memory,
-and the helper thread calls `tick` to write them. The descriptor's number never changes while a journal is open: a new
-segment is put under it by `dup2(2)`, so that a thread in the middle of a write meets one file or the other, never a closed one.
+and the helper thread calls `tick` to write them; a caller never waits for that. What is refused for long goes to another
+folder, and is brought back when its own takes files again. The descriptor's number never changes while a journal is open:
+a new segment is put under it by `dup2(2)`, so that a thread in the middle of a write meets one file or the other, never a
+closed one.
 """
 
+import errno
 import itertools
 import os
 import threading
 import time
+from bisect import bisect_right
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from autotrack.guard import warn
-from autotrack.journal.format import FORMAT, SEGMENT_BYTES, SUFFIX, encode
+from autotrack.journal.format import SEGMENT_BYTES, encode
+from autotrack.journal.heading import first_line, new_stem
+from autotrack.journal.loss import gap, tell_of_the_rest, tell_of_waiting
+from autotrack.journal.pace import SLOW_NS, Pace, Stopwatch
+from autotrack.journal.place import Place
 from autotrack.journal.ring import Ring
-from autotrack.layout import make_private_folder, open_private
-from autotrack.process import clocks, this_process
-from autotrack.version import VERSION
+from autotrack.journal.segment import write_all
 
-SLOW_NS = 5_000_000
-SLOW_IN_A_ROW = 3
-_HOST_LENGTH = 64
+LEAVE_SECONDS = 10.0
+_BATCH = 256 * 1024
 
 
 class Journal:
-    """One process's events of one run: `append` for any event, `fast` (a descriptor or None) for Run.log's short way."""
+    """One process's events of one run: `append` for any event, `fast` (a descriptor or None) for Run.log's short way.
+
+    `_state` guards what a caller touches and is never held while the disk works; `_io` is for whoever writes the ring.
+    """
 
     def __init__(
         self,
@@ -39,37 +46,42 @@ class Journal:
         rank: int,
         fallback: Callable[[], Path | None],
     ) -> None:
-        self.folder = folder
         self.run = run
         self.project = project
         self.role = role
         self.rank = rank
         self.fast: int | None = None
+        self.closed = False
+        self.on_waiting: Callable[[], object] = _nothing
+        """Called when lines begin to wait: wakes the helper thread."""
+        self.on_return: Callable[[], object] = _nothing
+        """Called on the helper thread when the run's folder was made again, or takes files again."""
+        self._place = Place(folder, self._first_line, fallback)
+        self._unopened = False
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """What a forked child does not share with its parent."""
         self.next_seq = itertools.count().__next__
         self.own_ns = 0
-        self._slow_row = 0
-        self._slow_seq = -1
-        self.closed = False
-        self._unopened = False
-        self._fallback = fallback
-        self._ring: Ring | None = None
-        self._fd: int | None = None
-        self._segment = 0
-        self._stem = ""
+        self._header = -1, -1
+        self._state = threading.RLock()
+        self._io = threading.RLock()
+        self._ring = Ring()
+        self._pace = Pace()
+        self._suspended = self._watching = False
+        self._why = ""
+        self._since = 0.0
+        self._refused_since: float | None = None
+        self._tears = self._mended = 0
         self._synced = 0
-        self._lock = threading.RLock()
+        self._settled = False
 
     def open(self) -> None:
         """Create the file with its first line; OSError when the folder does not take it."""
-        facts = this_process()
-        if not self.folder.is_dir():
-            make_private_folder(self.folder)
-        host = "".join(c if (c.isalnum() and c.isascii()) or c in "._" else "_" for c in facts.host)[
-            :_HOST_LENGTH
-        ]
-        self._stem = f"{host}-{facts.pid}-{time.time_ns()}-{self.rank}"
-        self._fd = self._open_segment(0)
-        self.fast = self._fd
+        self._place.stem = new_stem(self.rank)
+        self._place.begin()
+        self.fast = self._place.fd
 
     def start(self) -> None:
         """`open`, but a folder that refuses only means that the first lines wait in memory."""
@@ -77,9 +89,14 @@ class Journal:
         self._open_late()
 
     @property
+    def folder(self) -> Path:
+        """The folder that is written to: the run's own, or the fallback folder while that one refuses."""
+        return self._place.folder
+
+    @property
     def path(self) -> Path:
         """The file that is written now."""
-        return self.folder / f"{self._stem}.{self._segment}{SUFFIX}"
+        return self._place.path
 
     def append(self, kind: str, *body: Any) -> None:
         """Write one event; never raises for what the disk does. Raises TypeError for a body that JSON cannot hold."""
@@ -92,252 +109,293 @@ class Journal:
         if self._unopened:
             self._open_late()
         fd = self.fast
-        if fd is None:
-            self._keep(seq, line)
+        if fd is not None:
+            self._put(fd, seq, line)
+        elif self._watching:
+            self._write_watched(seq, line)
         else:
-            try:
-                if os.write(fd, line) != len(line):
-                    self.torn(seq, line)
-            except OSError as error:
-                self.refused(seq, line, error)
+            self._keep(seq, line)
         ended = time.monotonic_ns()
         self.own_ns += ended - started
-        if ended - started > SLOW_NS:
-            self.slow(seq)
+        if ended - started > SLOW_NS and fd is not None:
+            self.slow(seq, ended - started)
+
+    def keep(self, kind: str, *body: Any) -> None:
+        """An event that `settle` writes: the caller does not touch the disk."""
+        seq = self.next_seq()
+        self._keep(seq, encode(kind, seq, time.monotonic_ns(), *body))
 
     def torn(self, seq: int, line: bytes) -> None:
         """A short write: close the torn line with a newline and write the line again, whole."""
+        fd = self._place.fd
+        self._tears += 1
+        self._keep(seq, line)
+        if fd is not None:
+            with suppress(OSError):  # at once, so that no other thread's line is joined to it
+                os.write(fd, b"\n")
         self._suspend("the disk took only a part of a line")
-        self._keep(seq, b"\n" + line)
 
     def refused(self, seq: int, line: bytes, error: OSError) -> None:
         """The disk refused a line: it waits in the ring, and so do the next ones."""
-        self._suspend(f"{self.path} cannot be written ({error.strerror or error})")
         self._keep(seq, line)
+        self._suspend(f"{self.path} cannot be written ({error.strerror or error})")
 
-    def slow(self, seq: int) -> None:
-        """The write of this event took more than 5 ms; after several in a row the lines wait in the ring."""
-        self._slow_row = self._slow_row + 1 if seq == self._slow_seq + 1 else 1
-        self._slow_seq = seq
-        if self._slow_row >= SLOW_IN_A_ROW and self.fast is not None:
-            self._suspend("the disk takes more than 5 ms for a line", quiet=True)
+    def hold(self) -> None:
+        """The disk does not answer: lines wait in the ring."""
+        self._suspend("the disk does not answer", quiet=True)
+
+    def slow(self, seq: int, took: int) -> None:
+        """The write of this event took more than 5 ms; after several in a row the next ones are looked at more closely."""
+        if self._pace.alarming(seq, took):
+            with self._state:
+                if self.fast is not None:
+                    self.fast, self._watching = None, True
 
     def tick(self) -> None:
         """From the helper thread: write what waits in the ring, sync what is new, begin a new segment where one is due."""
-        if self._ring is not None:
-            self._flush_ring()
+        with self._io:
+            if self.closed:
+                return
+            if self.waiting():
+                self._flush()
+            if self._refused_since is not None:
+                self._leave_if_due()
+            elif self._place.may_return():
+                self._come_home()
         self.sync()
-        size, vanished = self._state()
-        if vanished:
-            self._reopen_vanished()
-        elif size > SEGMENT_BYTES:
-            self._next_segment()
+        with self._io:
+            self._look_after_file()
 
     def waiting(self) -> bool:
-        """Whether lines wait in memory for the disk."""
-        return self._ring is not None
+        """Whether lines wait in memory for the disk, or would."""
+        return self._suspended or len(self._ring) > 0
+
+    def settle(self) -> None:
+        """Write out what waits, in another folder if need be, and sync it; what finds no place at all is warned of."""
+        with self._io:
+            if self._unopened and not self._ring:
+                return
+            if not self._flush() and self._place.leave(self._why):
+                self._flush()
+            if self._place.away:
+                self._come_home()
+            if self._suspended:
+                self._pace.resumed(self._why, time.monotonic() - self._since)
+            self._pace.report(self.keep, at_once=True)
+            if self._ring:
+                self._flush()
+        self.sync()
+        with self._state:
+            if self._ring:
+                tell_of_the_rest(len(self._ring), self.run, self._place.home)
 
     def sync(self) -> None:
-        """fsync what is new; after a failed fsync the kernel may have dropped pages, so a new segment begins."""
-        fd, mark = self._fd, self.own_ns
-        if fd is None or mark == self._synced:
+        """fsync what is new. Nobody who writes waits for that."""
+        mark = self.own_ns
+        if mark == self._synced:
             return
-        try:
-            os.fsync(fd)
-        except OSError as error:
-            warn(
-                "disk",
-                f"{self.path} could not be synced ({error.strerror or error}); a new file is begun.",
-                key=self.path,
-            )
-            self._next_segment()
+        error = self._place.sync()
         self._synced = mark
+        if error is not None:
+            with self._io:
+                self._place.sync_failed(error)
 
     def forked(self) -> None:
         """In a forked child: the parent's file is left alone; a file of this process is opened at the first event."""
-        self._lock = threading.RLock()
-        self.next_seq = itertools.count().__next__
+        self._begin_anew()
         self.role = "worker"
-        self.own_ns = self._slow_row = self._segment = 0
-        self._ring = self._fd = self.fast = None
+        self.fast = None
+        self._place.leave_behind()
         self._unopened = True
 
     def close(self, *, wait: bool) -> int | None:
         """Write out the ring (in another folder if need be), sync if `wait`; the descriptor is handed back, still open."""
-        with self._lock:
+        with self._state:
             if self.closed:
                 return None
-            if self._ring is not None:
-                self._flush_ring()
-            if self._ring is not None:
-                self._move_to_fallback()
-            if wait:
-                self.sync()
-            self.closed = True
-            fd, self._fd, self.fast = self._fd, None, None
-            return fd
-
-    def _open_late(self) -> None:
-        with self._lock:
-            if not self._unopened:
-                return
-            self._unopened = False
-            try:
-                self.open()
-            except OSError as error:
-                self._suspend(f"{self.folder} takes no file ({error.strerror or error})")
-
-    def _keep(self, seq: int, line: bytes) -> None:
-        with self._lock:
-            if self.closed:
-                return
-            if self._ring is None:
-                self._ring = Ring()
-            self._ring.put(seq, line)
-
-    def _suspend(self, why: str, quiet: bool = False) -> None:
-        with self._lock:
-            self.fast = None
-            if self._ring is None:
-                self._ring = Ring()
-        if not quiet:
-            warn(
-                "disk",
-                f"{why}: events are kept in memory and written as soon as it does again.",
-                key=self.folder,
-            )
-
-    def _flush_ring(self) -> bool:
-        """Write the waiting lines; True when all are written and the short way is open again."""
-        with self._lock:
-            ring = self._ring
-            if ring is None:
-                return True
-            try:
-                if self._fd is None or not self.path.exists():
-                    self._reopen()
-                while (line := ring.first()) is not None:
-                    if not self._write_whole(line):
-                        return False
-                    ring.pop()
-                dropped = ring.take_dropped()
-                if dropped is not None:
-                    self._write_gap(dropped)
-            except OSError:
-                return False
-            self._ring, self.fast, self._slow_row = None, self._fd, 0
-            return True
-
-    def _write_whole(self, line: bytes) -> bool:
-        fd = self._fd
-        if fd is None:
-            return False
-        written = os.write(fd, line)
-        if written == len(line):
-            return True
-        with suppress(OSError):
-            os.write(fd, b"\n")
-        return False
-
-    def _write_gap(self, dropped: tuple[int, int, int]) -> None:
-        first, last, count = dropped
-        body = {
-            "from": first,
-            "to": last,
-            "dropped": count,
-            "reason": "the disk took nothing and the memory ring was full",
-        }
-        seq = self.next_seq()
-        self._write_whole(encode("gap", seq, time.monotonic_ns(), body))
-        warn(
-            "dropped",
-            f"{count} events between {first} and {last} were dropped: the disk took nothing for too long.",
-        )
-
-    def _reopen(self) -> None:
-        """Begin a new segment in the folder, which is made again if it vanished."""
-        make_private_folder(self.folder)
-        self._next_segment()
-
-    def _move_to_fallback(self) -> None:
-        """The folder refused to the end: what waits goes to the fallback folder, which `ls` and `doctor` find."""
-        folder = self._fallback()
-        if folder is None or folder == self.folder:
-            return
-        refused, self.folder = self.folder, folder
-        with suppress(OSError):
-            make_private_folder(folder)
-        if self._flush_ring():
-            warn("fallback", f"{refused} took no more events; the last ones lie in {folder}.", key=folder)
-
-    def _next_segment(self) -> None:
-        with self._lock:
-            self._segment += 1
-            try:
-                fd = self._open_segment(self._segment)
-            except OSError:
-                self._segment -= 1
-                if self._fd is None:
-                    raise
-                return
-            if self._fd is None:
-                self._fd = fd
-                return
-            with suppress(OSError):
-                os.fsync(self._fd)
-            os.dup2(fd, self._fd, inheritable=False)
-            os.close(fd)
-
-    def _open_segment(self, segment: int) -> int:
-        path = self.folder / f"{self._stem}.{segment}{SUFFIX}"
-        fd = open_private(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
-        try:
-            line = self._header(segment)
-            if os.write(fd, line) != len(line):
-                raise OSError(28, "only a part of the first line was written", str(path))
-        except OSError:
-            os.close(fd)
-            with suppress(OSError):
-                os.unlink(path)
-            raise
+            self.closed, self.fast, self._watching = True, None, False
+        if wait or self.waiting() or self._place.away:
+            self.settle()
+        with self._io, self._state:
+            self._settled = True
+            fd, self._place.fd = self._place.fd, None
         return fd
 
-    def _header(self, segment: int) -> bytes:
-        facts = this_process()
-        wall, mono = clocks()
-        body = {
-            "format": FORMAT,
-            "run": self.run,
-            "project": self.project,
-            "host": facts.host,
-            "pid": facts.pid,
-            "pidns": facts.pidns,
-            "boot": facts.boot,
-            "started": facts.started,
-            "rank": self.rank,
-            "segment": segment,
-            "wall": wall,
-            "by": f"autotrack {VERSION}",
-            "role": self.role,
-        }
-        return encode("h", self.next_seq(), mono, body)
-
-    def _reopen_vanished(self) -> None:
-        """Somebody deleted the file: what comes now goes to a new one."""
-        with self._lock:
-            try:
-                self._reopen()
-            except OSError as error:
-                self._suspend(
-                    f"{self.folder} was deleted and cannot be made again ({error.strerror or error})"
-                )
-                return
-        warn("vanished", f"{self.folder} was deleted; the run goes on in {self.path.name}.", key=self.path)
-
-    def _state(self) -> tuple[int, bool]:
-        """The size of the file, and whether it was deleted."""
+    def _put(self, fd: int, seq: int, line: bytes) -> None:
         try:
-            found = os.fstat(self._fd) if self._fd is not None else None
+            if os.write(fd, line) != len(line):
+                self.torn(seq, line)
+        except OSError as error:
+            self.refused(seq, line, error)
+
+    def _write_watched(self, seq: int, line: bytes) -> None:
+        """Is it the disk that is slow, or the machine that is busy? Only then lines have to wait in the ring."""
+        fd = self._place.fd
+        if fd is None:
+            self._keep(seq, line)
+            return
+        watch = Stopwatch()
+        self._put(fd, seq, line)
+        slow = self._pace.verdict(watch.stop())
+        if slow:
+            self._suspend("the disk took more than 5 ms for a line", quiet=True)
+        with self._state:
+            if slow is False and self._watching:
+                self.fast, self._watching = self._place.fd, False
+
+    def _open_late(self) -> None:
+        if not self._io.acquire(blocking=False):
+            return  # another thread opens it, and this line waits in the ring
+        try:
+            if self._unopened:
+                self._unopened = False
+                self.open()
+        except OSError as error:
+            self._suspend(f"{self.folder} takes no file ({error.strerror or error})")
+        finally:
+            self._io.release()
+        if self._ring:
+            self.on_waiting()
+
+    def _keep(self, seq: int, line: bytes) -> None:
+        with self._state:
+            lost = self._settled
+            if not lost:
+                self._ring.put(seq, line)
+                self._pace.kept(seq)
+        if lost:
+            tell_of_the_rest(1, self.run, self._place.home)
+
+    def _suspend(self, why: str, quiet: bool = False) -> None:
+        with self._state:
+            begins = not self._suspended
+            self.fast, self._suspended, self._watching = None, True, False
+            if begins:
+                self._why, self._since = why, time.monotonic()
+            elif not quiet:
+                self._why = why
+        if begins:
+            self.on_waiting()
+        if not quiet:
+            tell_of_waiting(why, self.folder)
+
+    def _flush(self) -> bool:
+        """Write the waiting lines; True when all are written. The short way is open again then, unless the disk is slow."""
+        stuck = -1
+        while True:
+            try:
+                if self._place.lost():
+                    self._recover()
+                while not self._resume():
+                    self._write_some()
+                self._refused_since = None
+                return True
+            except OSError as error:
+                left = self._ring.size
+                if error.errno == errno.EFBIG and left != stuck and self._next_segment():
+                    stuck = left  # a limit on the size of one file: the next one takes some more
+                    continue
+                self._tears += 1
+                self._suspend(f"{self.path} cannot be written ({error.strerror or error})", quiet=True)
+                self._refused_since = self._refused_since or time.monotonic()
+                return False
+
+    def _resume(self) -> bool:
+        """Whether nothing waits any more; then the short way is opened again, unless the disk is slow."""
+        with self._state:
+            if self._ring:
+                return False
+            gaps = self._ring.take_dropped()
+            if not gaps:
+                if self._pace.disk_is_slow and not self.closed:
+                    return True
+                if self._suspended:
+                    self._suspended = False
+                    self._pace.resumed(self._why, time.monotonic() - self._since)
+                self.fast = None if self.closed else self._place.fd
+                self._watching = False
+        for first, last, count in gaps:
+            self.keep("gap", gap(first, last, count, self._why))
+        if not self.closed:
+            self._pace.report(self.append)
+        return not gaps
+
+    def _write_some(self) -> None:
+        """Some of the waiting lines with one call. A torn one is closed by a newline and written again; where the disk takes
+        only parts, again and again, the rest of the line is written behind its first part.
+        """
+        fd, tears = self._place.fd, self._tears
+        assert fd is not None
+        data, ends = self._ring.batch(_BATCH)
+        start = b"\n" if tears != self._mended else b""
+        watch = Stopwatch()
+        written = os.write(fd, start + data) - len(start)
+        self._pace.helper_took(watch.stop())
+        if written < 0:
+            raise OSError(errno.EIO, "it takes nothing", str(self.path))
+        self._synced, self._mended = -1, tears
+        whole = bisect_right(ends, written)
+        if whole == 0 and start:
+            write_all(fd, data[written : ends[0]])
+            whole, written = 1, ends[0]
+        self._ring.pop(whole)
+        if written != (ends[whole - 1] if whole else 0):
+            self._tears += 1
+            self._suspend("the disk took only a part of a line", quiet=True)
+
+    def _leave_if_due(self) -> None:
+        since = self._refused_since or time.monotonic()
+        if time.monotonic() - since < LEAVE_SECONDS and self._ring.size < self._ring.capacity // 2:
+            return
+        if self._place.leave(self._why):
+            self._mended = self._tears
+            self._flush()
+        elif self._place.may_return():
+            self._come_home()
+
+    def _come_home(self) -> None:
+        if self._place.come_home():
+            self.on_return()
+        self._synced = -1
+
+    def _recover(self) -> None:
+        self._suspend(f"{self.path} is gone", quiet=True)
+        if not self._place.stem:
+            self._place.stem = new_stem(self.rank)
+        again = self._place.recover()
+        self._tears += again
+        self._synced = -1
+        self.on_return()
+
+    def _look_after_file(self) -> None:
+        """Where the file was deleted, moved or grew too long, or the program closed our descriptor."""
+        fd = self._place.fd
+        if fd is None:
+            return
+        if self._place.lost():
+            self._suspend(f"{self.path} is gone", quiet=True)
+            self._flush()
+        elif os.fstat(fd).st_size > SEGMENT_BYTES:
+            self._place.sync()
+            self._next_segment()
+        else:
+            self._place.follow()
+
+    def _next_segment(self) -> bool:
+        try:
+            self._place.begin()
         except OSError:
-            found = None
-        return (0, False) if found is None else (found.st_size, found.st_nlink == 0)
+            return False
+        self._mended = self._tears
+        return True
+
+    def _first_line(self, number: int) -> bytes:
+        if number != self._header[0]:  # else the disk refused this segment before
+            self._header = number, self.next_seq()
+        return first_line(
+            self._header[1], number, run=self.run, project=self.project, role=self.role, rank=self.rank
+        )
+
+
+def _nothing() -> None:
+    """Where nobody is to be told."""

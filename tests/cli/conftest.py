@@ -6,6 +6,7 @@ import os
 import pty
 import select
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -67,6 +68,9 @@ parent.finish()
 import json
 print(json.dumps(ids))
 """
+
+
+MAIN = "import sys; sys.argv[0] = 'autotrack'; from autotrack.cli.main import main; main()"
 
 
 class Terminal:
@@ -158,24 +162,40 @@ def process(store: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 @pytest.fixture
 def terminal(store: Path) -> Callable[..., Terminal]:
-    """Run `python -m autotrack` in a terminal of a given width."""
+    """Run `python -m autotrack` in a terminal of a given width.
+
+    `before`: Python to run first in the same process. `interrupt_at`: Ctrl-C as soon as this text is there. `into`: a
+    file that standard output goes to.
+    """
 
     def call(
-        *args: object, columns: int = 80, env: dict[str, str] | None = None, typed: bytes = b""
+        *args: object,
+        columns: int = 80,
+        env: dict[str, str] | None = None,
+        typed: bytes = b"",
+        before: str = "",
+        interrupt_at: bytes = b"",
+        into: Any = None,
     ) -> Terminal:
         master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         settings = {**os.environ, "TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8", **(env or {})}
         for name in ("COLUMNS", "LINES", "NO_COLOR") if env is None else ("COLUMNS", "LINES"):
             settings.pop(name, None)
-        words = [sys.executable, "-m", "autotrack", *map(str, args)]
+        words = [sys.executable, "-c", f"{before}\n{MAIN}", *map(str, args)]
+        out = slave if into is None else into
         child = subprocess.Popen(
-            words, stdin=slave, stdout=slave, stderr=slave, env=settings, start_new_session=True
+            words, stdin=slave, stdout=out, stderr=slave, env=settings, start_new_session=True
         )
         os.close(slave)
         if typed:
             os.write(master, typed)
-        output = b"".join(_everything(master, child))
+        output = b""
+        for piece in _everything(master, child):
+            output += piece
+            if interrupt_at and interrupt_at in output:
+                child.send_signal(signal.SIGINT)
+                interrupt_at = b""
         os.close(master)
         return Terminal(output.decode("utf-8", "replace"), child.wait(10))
 

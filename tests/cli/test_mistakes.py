@@ -13,10 +13,10 @@ Invoke = Callable[..., Any]
 Ids = dict[str, str]
 
 
-def refused(result: Any, *words: str) -> None:
-    """The command, run in this process, ended by itself with 1 and a sentence that has these words."""
+def refused(result: Any, *words: str, code: int = 1) -> None:
+    """The command, run in this process, ended by itself with a sentence that has these words."""
     assert isinstance(result.exception, SystemExit), result.exception
-    assert result.exit_code == 1
+    assert result.exit_code == code
     assert result.stdout == ""
     assert all(word in result.stderr for word in words), result.stderr
 
@@ -59,7 +59,7 @@ def test_an_ambiguous_prefix_lists_the_candidates(process: Invoke, store: Path) 
     ],
 )
 def test_a_filter_that_does_not_parse_is_explained(invoke: Invoke, filled: Path, text: str) -> None:
-    refused(invoke("ls", "--where", text), "error:")
+    refused(invoke("ls", "--where", text), "error:", code=2)
 
 
 def test_sql_in_names_is_only_text(answer: Invoke, filled: Path) -> None:

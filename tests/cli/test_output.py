@@ -87,6 +87,14 @@ def test_numbers_are_short_and_say_what_they_are() -> None:
         for value in (3, 3.0, 0.1134567, 3e-5, 1e20, math.nan, -math.inf, None, True, 10**400)
     ]
     assert shown == ["3", "3.0", "0.11346", "3e-05", "1e+20", "nan", "-inf", "-", "True", "inf"]
+    assert [number_text(value) for value in (0.9999999, -1.0000001, 123456.7, 1234567.89, 99999.94)] == [
+        "1.0000",
+        "-1.0000",
+        "123457",
+        "1234568",
+        "100000",
+    ]
+    assert number_text(0.123456, 4) == "0.1235"
 
 
 def test_durations_sizes_and_nanoseconds() -> None:

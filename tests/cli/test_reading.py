@@ -23,42 +23,6 @@ def test_ls_lists_root_runs_newest_first(invoke: Invoke, filled: Path, ids: Ids)
     assert "train/loss" in result.stdout
 
 
-def test_ls_filters_sorts_limits_and_chooses_columns(
-    invoke: Invoke, answer: Invoke, filled: Path, ids: Ids
-) -> None:
-    def names(*args: str) -> list[str]:
-        return [run["name"] for run in answer("ls", *args)]
-
-    assert names("--project", "digits", "--where", "config.lr < 0.3") == ["mlp-adam"]
-    assert names("--where", '"baseline" in tags') == ["mlp-sgd"]
-    assert names("--where", "config.lr > 0", "--sort", "config.lr") == ["mlp-adam", "mlp-sgd"]
-    assert names("--where", "config.lr > 0", "--sort", "-val/accuracy.max") == ["mlp-adam", "mlp-sgd"]
-    assert names("--project", "digits", "--sort", "val/accuracy")[:2] == ["mlp-sgd", "mlp-adam"]
-    assert names("--limit", "2") == ["grid", ids_name(answer, ids)]
-    assert len(names()) == 5
-    assert len(names("--all")) == 7
-    result = invoke("ls", "--limit", "1", "--columns", "id,config.lr,train/loss.min,duration")
-    assert result.stdout.splitlines()[0].split() == ["id", "config.lr", "train/loss.min", "duration"]
-    assert "--limit 0" in result.stderr
-
-
-def ids_name(answer: Invoke, ids: Ids) -> str:
-    return str(answer("show", ids["hostile"])["name"])
-
-
-def test_ls_json_can_hold_only_some_columns(answer: Invoke, filled: Path) -> None:
-    runs = answer(
-        "ls", "--where", "config.lr == 0.5", "--columns", "name,config.optimizer.name,train/loss.last_step"
-    )
-    assert runs == [{"name": "mlp-sgd", "config.optimizer.name": "sgd", "train/loss.last_step": 19}]
-
-
-def test_a_column_that_no_run_has_is_said(invoke: Invoke, filled: Path) -> None:
-    result = invoke("ls", "--columns", "id,config.nonsense")
-    assert result.exit_code == 0
-    assert "config.nonsense" in result.stderr
-
-
 def test_show_json_is_the_whole_record(answer: Invoke, filled: Path, ids: Ids) -> None:
     record = answer("show", ids["adam"])
     assert record["config"] == {"lr": 0.25, "optimizer": {"name": "adam"}, "epochs": 2}

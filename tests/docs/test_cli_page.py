@@ -37,6 +37,7 @@ def rows(parameters: list[Any]) -> list[str]:
             continue
         if parameter.param_type_name == "argument":
             name = parameter.metavar or (parameter.name or "").upper()
+            name = name + "..." if parameter.nargs == -1 and "..." not in name else name
         else:
             name = ", ".join([*parameter.opts, *parameter.secondary_opts])
             value = parameter.metavar or ("" if parameter.is_flag else (parameter.name or "").upper())
@@ -71,6 +72,7 @@ def test_every_command_of_the_design_is_there() -> None:
         "show",
         "tail",
         "compare",
+        "diff",
         "export",
         "tag",
         "note",
@@ -78,6 +80,7 @@ def test_every_command_of_the_design_is_there() -> None:
         "archive",
         "rm",
         "doctor",
+        "verify",
     }
     assert wanted <= set(command().commands)
 

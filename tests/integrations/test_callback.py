@@ -1,13 +1,11 @@
 """`AutoTrack` itself: one object for every framework, whenever it is made, and however it is copied."""
 
 import copy
-import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from python_process import answer
 
 import autotrack
 from autotrack.callback import Adapter, ByIdentity, adapters
@@ -27,24 +25,8 @@ FRAMEWORKS = (
 
 
 def python(code: str, store: Path, **settings: str) -> str:
-    environment = {
-        **os.environ,
-        "KERAS_BACKEND": "torch",
-        "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "1",
-        **settings,
-    }
-    environment["AUTOTRACK_DIR"] = str(store)
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout.strip()
+    known = {"KERAS_BACKEND": "torch", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    return answer(code, **{**known, **settings, "AUTOTRACK_DIR": str(store)})
 
 
 def test_making_one_imports_no_framework(store):

@@ -3,14 +3,13 @@
 import gc
 import os
 import random
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from python_process import python
 
 import autotrack
 from autotrack.testing import only_run, points
@@ -344,15 +343,7 @@ model.fit(x, y, batch_size=8, epochs=2, verbose=0, callbacks=[Boom(), autotrack.
 
 
 def test_records_the_very_first_fit_of_a_process_though_it_was_looked_up_before_the_autotrack_was_made(store):
-    environment = {**os.environ, "KERAS_BACKEND": "torch"}
-    done = subprocess.run(
-        [sys.executable, "-c", INLINE],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    done = python(INLINE, KERAS_BACKEND="torch")
     assert done.stdout.strip() == "['failed', 'finished', 'finished']", done.stderr[-3000:]
     assert "ValueError: out of luck" in done.stderr
     last = max(autotrack.runs(), key=lambda run: run.created)
@@ -403,13 +394,5 @@ print("fine")
 
 
 def test_records_on_jax_without_touching_the_state_that_jax_has_taken(store: Path) -> None:
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(
-        [sys.executable, "-c", ON_JAX],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    done = python(ON_JAX, KERAS_BACKEND="jax", JAX_PLATFORMS="cpu")
     assert done.stdout.strip() == "fine", done.stderr[-3000:]

@@ -193,7 +193,12 @@ def test_takes_hyper_parameters_and_facts_as_config(store, pl, arm):
     assert config["trainer"]["strategy"] == "SingleDeviceStrategy"
     assert config["optimizer"]["class"] == "SGD"
     assert config["optimizer"]["lr"] == 0.25
-    assert config["model"] == {"class": "Net", "parameters": 5, "trainable_parameters": 5}
+    assert config["model"] == {
+        "class": "Net",
+        "parameters": 5,
+        "trainable_parameters": 5,
+        "parameter_bytes": 20,
+    }
     assert only_run().name == "Net"
     assert only_run().framework == "lightning"
 
@@ -275,7 +280,7 @@ def test_opens_no_run_where_nothing_is_trained(store, pl, arm):
         trainer(pl, arm()).fit(net, data(), data())
     trainer(pl, arm(), max_epochs=0).fit(model(pl), data())
     trainer(pl, arm()).predict(model(pl), data())
-    trainer(pl, arm()).validate(model(pl), data(), verbose=False)
+    trainer(pl, arm(), fast_dev_run=True).validate(model(pl), data(), verbose=False)
     assert not store.exists()
 
 
@@ -381,7 +386,10 @@ def test_autolog_switched_off_restores_the_originals(store, pl):
     gc.collect()
     autotrack.autolog()
     autotrack.autolog(disable=True)
-    owners = {pl.Trainer: ("fit",), connector._LoggerConnector: ("on_batch_end", "on_epoch_end")}
+    owners = {
+        pl.Trainer: ("fit", "validate", "test"),
+        connector._LoggerConnector: ("update_train_step_metrics", "on_epoch_end"),
+    }
     before = {name: vars(owner)[name] for owner, names in owners.items() for name in names}
     assert all(function.__module__.startswith(pl.__name__) for function in before.values())
     assert not any(hasattr(function, "__autotrack_patch__") for function in before.values())

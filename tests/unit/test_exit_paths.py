@@ -2,12 +2,11 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from python_process import end, start
 
 from autotrack.journal.format import Event, decode
 
@@ -16,17 +15,6 @@ import autotrack, os, signal, sys, threading, time
 run = autotrack.init(project="p", config={"lr": 0.1})
 run.log({"a": 1.0}, step=1)
 """
-
-
-def start(code: str, folder: Path) -> "subprocess.Popen[bytes]":
-    script = folder / "script.py"
-    script.write_text(code)
-    return subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
-def end(process: "subprocess.Popen[bytes]") -> tuple[int, str, str]:
-    out, errors = process.communicate(timeout=60)
-    return process.returncode, out.decode(), errors.decode()
 
 
 def events(store: Path, kind: str, role: str = "run") -> list[Event]:

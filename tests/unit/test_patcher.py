@@ -154,6 +154,41 @@ def test_warnings_with_a_stack_level_still_name_the_users_line() -> None:
         patcher.restore()
 
 
+def test_a_listener_hears_results_and_changes_nothing() -> None:
+    heard: list[tuple[tuple[object, ...], dict[str, object], object]] = []
+    before = vars(Base)["work"]
+    for portable in (False, True):
+        patcher = Patcher()
+        patcher.listen(
+            Base, "work", lambda args, kwargs, result: heard.append((args[1:], kwargs, result)), portable
+        )
+        assert Base().work(2, factor=3) == before(Base(), 2, factor=3)
+        assert heard.pop() == ((2,), {"factor": 3}, before(Base(), 2, factor=3))
+        patcher.restore()
+        assert vars(Base)["work"] is before
+
+
+def test_a_listener_is_silent_on_errors_and_its_own_reach_nobody() -> None:
+    class Target:
+        def go(self, fail: bool) -> int:
+            if fail:
+                raise ValueError("of the user")
+            return 1
+
+    def hear(args: object, kwargs: object, result: object) -> None:
+        raise RuntimeError("of ours")
+
+    patcher = Patcher()
+    patcher.listen(Target, "go", hear)
+    with pytest.raises(ValueError, match="of the user") as caught:
+        Target().go(fail=True)
+    assert [entry.name for entry in caught.traceback][1:] == ["go"]
+    STRICT["on"] = False
+    with pytest.warns(AutotrackWarning, match="of ours"):
+        assert Target().go(fail=False) == 1
+    patcher.restore()
+
+
 def test_static_methods_class_methods_and_properties_come_back_as_they_were() -> None:
     before = dict(vars(Base))
     patcher = Patcher()

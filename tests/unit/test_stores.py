@@ -127,7 +127,7 @@ def test_a_folder_that_vanishes_is_made_again(store: Path) -> None:
     shutil.rmtree(run.dir)
     run.log({"gone": 1.0})
     with pytest.warns(AutotrackWarning, match="was deleted"):
-        run.tick()
+        run.own_journal.tick()
     run.log({"later": 1.0})
     run.finish()
     assert {"later": 1.0} in values(run.dir)

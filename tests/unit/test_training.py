@@ -1,11 +1,13 @@
 """Which run a training belongs to, without any framework."""
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 import autotrack
+from autotrack import background
 from autotrack.options import Options
 from autotrack.training import Training, begin_training, in_training
 
@@ -135,3 +137,31 @@ def test_a_failed_fits_record_names_the_line_of_the_script_that_called_it(store:
     assert "# the script's line" in run.error["traceback"]
     assert "in fit" in run.error["traceback"]
     assert "observed" not in [frame.name for frame in caught.traceback]
+
+
+def test_a_training_of_a_moment_is_described_all_the_same_and_leaves_no_mark(store: Path) -> None:
+    training = begin("one")
+    assert training is not None
+    training.finish()
+    assert background.drain(30)
+    run = autotrack.get_run(training.run.id)
+    assert {each["what"] for each in run.capture_report} >= {"command", "python", "git", "packages"}
+    assert list((store / "open").iterdir()) == []
+
+
+def test_a_training_that_goes_on_is_marked_and_described_while_it_does(store: Path) -> None:
+    training = begin("one")
+    assert training is not None
+    until = time.monotonic() + 30
+    while not _is_described(training.run.id) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert [mark.name for mark in (store / "open").iterdir()] == [training.run.id]
+    training.finish()
+    assert background.drain(30)
+    reports = [each["what"] for each in autotrack.get_run(training.run.id).capture_report]
+    assert len(reports) == len(set(reports))
+
+
+def _is_described(run_id: str) -> bool:
+    """Whether the last of the providers has reported."""
+    return any(each["what"] == "packages" for each in autotrack.get_run(run_id).capture_report)

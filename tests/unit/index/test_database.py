@@ -142,6 +142,33 @@ def test_a_store_that_cannot_be_written_has_its_index_in_the_cache_folder(
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+READ_ONLY = """
+mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && ! touch "$1/x" 2>/dev/null && exec "$2" -W error -c "$3" "$1"
+"""
+LOOK = """
+import sys
+from autotrack.index import open_index
+for _ in range(2):
+    with open_index(sys.argv[1]) as index:
+        index.sync()
+        print([run.summary["loss"] for run in index.runs(order_by="id")], index.path)
+"""
+
+
+@pytest.mark.proof
+def test_a_store_on_a_read_only_disk_is_read_by_way_of_the_cache_folder(filled: Any, tmp_path: Path) -> None:
+    filled.index.close()
+    for path in filled.root.glob("index.db*"):
+        path.unlink()
+    command = ["unshare", "-rm", "sh", "-c", READ_ONLY, "sh", str(filled.root), sys.executable, LOOK]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stderr == ""
+    first, second = done.stdout.splitlines()
+    assert first == second
+    assert first.startswith(f"[299.0, {299 / 2}, {299 / 3}] {tmp_path / 'cache'}")
+    assert not filled.layout.index.exists()
+
+
 def test_without_any_place_the_index_is_in_memory(
     filled: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import zstandard
 
+from autotrack.journal import sealed
 from autotrack.journal.format import decode, encode
 from autotrack.journal.reader import Batch, count_points, parse, read
 from autotrack.journal.source import Segment, blocks, content_size, find_segments
@@ -19,9 +20,9 @@ HEADER = {"format": 1, "run": "r", "wall": 1_700_000_000 * 10**9, "role": "run",
 
 
 def segment(path: Path) -> Segment:
-    sealed = path.name.endswith(".zst")
+    packed = path.name.endswith(".zst")
     name = path.name.removesuffix(".zst").removesuffix(".jsonl")
-    return Segment(name, None if sealed else path, path if sealed else None)
+    return Segment(name, None if packed else path, path if packed else None)
 
 
 def points(batches: list[Batch]) -> list[tuple[int, str | None, str, Any, float]]:
@@ -79,12 +80,17 @@ def lines_of(count: int, seed: int = 0) -> list[bytes]:
     return lines
 
 
-@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.parametrize("kind", ["plain", "frames", "one frame"])
 @pytest.mark.parametrize("size", [100, 1_000, 10_000_000])
-def test_pieces_and_offsets_change_nothing(tmp_path: Path, sealed: bool, size: int) -> None:
+def test_pieces_and_offsets_change_nothing(tmp_path: Path, kind: str, size: int) -> None:
     data = b"".join(lines_of(500))
-    path = tmp_path / ("h-1-2-0.0.jsonl" + (".zst" if sealed else ""))
-    path.write_bytes(zstandard.compress(data) if sealed else data)
+    path = tmp_path / ("h-1-2-0.0.jsonl" + ("" if kind == "plain" else ".zst"))
+    written = {
+        "plain": data,
+        "frames": b"".join(sealed.compress(data)),
+        "one frame": zstandard.compress(data),
+    }
+    path.write_bytes(written[kind])
     expected = points([parse(data)])
     batches = list(read(segment(path), size=size))
     assert points(batches) == expected
@@ -231,6 +237,25 @@ def test_a_sealed_file_that_is_damaged_gives_what_comes_before(tmp_path: Path) -
     assert good <= set(range(20_000))
     path.write_bytes(b"\x00" * 100)
     assert "cannot be decompressed" in str(list(read(segment(path)))[-1].problem)
+
+
+@pytest.mark.parametrize("count", [1, 300, 5_000])
+def test_a_sealed_file_is_read_by_zstd_and_its_frames_hold_whole_lines(tmp_path: Path, count: int) -> None:
+    long = encode("config", count, 1, {"values": {"text": "x" * 50_000}})
+    lines = [*lines_of(count), long, *lines_of(3)]
+    data = b"".join(lines) + b'["m",9'
+    packed = list(sealed.compress(data))
+    plain = zstandard.ZstdDecompressor().stream_reader(b"".join(packed), read_across_frames=True).read()
+    assert plain == data
+    assert [piece.data for piece in sealed.pieces(b"".join(packed))] == [
+        zstandard.decompress(frame) for frame in packed
+    ]
+    assert sealed.content_size(b"".join(packed)) == len(data)
+    for frame in packed[:-1]:
+        content = zstandard.decompress(frame)
+        assert content.endswith(b"\n")
+        assert len(content) <= sealed.FRAME or content.count(b"\n") == 1
+        assert zstandard.get_frame_parameters(frame).has_checksum
 
 
 def test_what_the_reader_says_is_what_the_format_says() -> None:

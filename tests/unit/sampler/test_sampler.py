@@ -51,10 +51,9 @@ import sys, time
 from autotrack import session
 from autotrack.sampler import start
 class Quick:
-    id, is_root, last_logged = "a", True, 0
+    id, is_root, last_logged, own_journal, opened_by = "a", True, 0, None, "training"
     def event(self, kind, body): pass
     def waiting(self): return False
-    def tick(self): pass
     def end_with_process(self, *rest): pass
 run = Quick()
 session.register(run)
@@ -84,7 +83,7 @@ for number in range(1000):
     session._open.remove(run)
     handle.stop()
 print((time.thread_time() - begun) / 1000)
-print(len(background._state["helper"]._due) + background._state["helper"].jobs.qsize())
+print(len(background._state["helper"]._tasks) + background._state["helper"].jobs.qsize())
 time.sleep(1.3)
 print('psutil' in sys.modules)
 """

@@ -1,0 +1,29 @@
+"""What a step or a fit of a framework takes more under each logger."""
+
+import json
+import tempfile
+from pathlib import Path
+
+from framework_tasks import VARIANTS
+from lab import HERE, Lab, Result, say
+
+
+def frameworks(lab: Lab) -> dict[str, Result]:
+    """One process a framework; the loggers take turns in it."""
+    found = {}
+    for framework in VARIANTS:
+        say("frameworks", framework)
+        found[framework] = one(lab, framework)
+    lab.clear("frameworks")
+    return found
+
+
+def one(lab: Lab, framework: str) -> Result:
+    folder = lab.place("frameworks", framework)
+    options = {"rounds": lab.amount(3, 1), "steps": lab.amount(300, 40)}
+    with tempfile.TemporaryDirectory(dir=lab.work) as scratch:
+        result = Path(scratch) / "result.json"
+        script = str(HERE / "framework_worker.py")
+        words = [framework, str(folder), str(result), json.dumps(options)]
+        process = lab.start([lab.python("frameworks"), "-W", "ignore", script, *words], folder)
+        return lab.ended(process, result, 240)

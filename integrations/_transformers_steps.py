@@ -1,0 +1,147 @@
+"""One `Trainer.train` of transformers that is being recorded: its run, and what is known of the optimizer step under way."""
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from time import perf_counter
+from typing import Any
+
+from autotrack.callback import AutoTrack, Recording
+from autotrack.integrations._transformers_facts import data_ranks, plain_optimizer
+from autotrack.integrations._transformers_loss import Parts, StepLoss, parts_of
+
+
+class Train(Recording):
+    """One training: steps are known where transformers' own loop, or one like it, drives it."""
+
+    owner: AutoTrack
+    steps: "Steps | None" = None
+    """Gone with the end of the training: it holds the optimizer."""
+    pending: dict[str, Any] | None = None
+    """A step's values that wait for what the Trainer logs at the same step, which is the next thing it does."""
+    pending_step: int = 0
+    logged: tuple[int, Any] = (-1, ())
+    """The step and the values that `on_log` was given last."""
+
+    def record(self, values: dict[str, Any], step: int) -> None:
+        """Record metrics, in one line with those of the step that wait."""
+        if self.pending is not None:
+            if self.pending_step == step:
+                values, self.pending = self.pending | values, None
+            else:
+                self.flush()
+        self.log(values, step)
+
+    def flush(self) -> None:
+        """Record what waits."""
+        if self.pending is not None:
+            values, self.pending = self.pending, None
+            self.log(values, self.pending_step)
+
+    def finish(self, error: BaseException | None = None) -> None:
+        """The training is over."""
+        self.flush()
+        self.steps = None
+        super().finish(error)
+
+
+class Inside:
+    """A `Trainer.train` that is on the stack; `train` and `state` once its run has begun."""
+
+    __slots__ = ("state", "train", "trainer")
+
+    def __init__(self, trainer: Any) -> None:
+        self.trainer = trainer
+        self.train: Train | None = None
+        self.state: Any = None
+
+
+inside: ContextVar[Inside | None] = ContextVar("autotrack_transformers", default=None)
+
+
+class Steps:
+    """The optimizer step under way: losses, learning rates, gradient norm, rows and tokens of its micro-batches."""
+
+    __slots__ = (
+        "_key", "_optimizer", "_parts", "_ranks", "_rates", "_rows", "_seen", "_text", "_tokens", "began", "epoch_step",
+        "loss", "norm", "owner", "trainer_class",
+    )  # fmt: skip
+
+    def __init__(self, owner: type | None, trainer_class: type) -> None:
+        self.owner = owner
+        """The class whose `training_step` counts: the outermost one that the trainer has."""
+        self.trainer_class = trainer_class
+        self.loss = StepLoss()
+        self.norm: Any = None
+        self.began = perf_counter()
+        """When the last step, evaluation or save was over."""
+        self.epoch_step = -1
+        """The step at which the present epoch began."""
+        self._parts = Parts()
+        self._seen = False
+        self._optimizer: Any = None
+        self._rates: list[Any] = []
+        self._key: str | None = None
+        self._text = False
+        self._ranks = 1
+        self._rows = self._tokens = 0
+
+    def micro_batch(self, trainer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], loss: Any) -> None:
+        """`training_step(model, inputs, num_items_in_batch)` has returned the loss of one micro-batch."""
+        if not self._seen:
+            self._learn(trainer, args, kwargs)
+        if hasattr(loss, "is_cpu"):
+            self.loss.add(loss)
+        # The optimizer steps next, and the scheduler right after it: this is the rate that is used.
+        self._rates = [group["lr"] for group in self._optimizer.param_groups]
+        if self._key is not None:
+            batch = (args[2] if len(args) > 2 else kwargs["inputs"]).get(self._key)
+            if batch is not None:
+                shape = batch.shape
+                self._rows += shape[0]
+                if self._text:
+                    self._tokens += shape[0] * shape[-1]
+
+    def take(self) -> dict[str, Any]:
+        """The values of the step that is over; the next one begins."""
+        now = perf_counter()
+        took, self.began = now - self.began, now
+        values: dict[str, Any] = {}
+        if self.loss.batches:
+            self.loss.take(self._parts, values)
+        if self._rates:
+            self._put_rates(values)
+        if self.norm is not None:
+            values["auto/grad_norm"], self.norm = self.norm, None
+        values["auto/step_time"] = took
+        if self._rows:
+            values["auto/samples_per_second"] = self._rows * self._ranks / took
+            if self._tokens:
+                values["auto/tokens_per_second"] = self._tokens * self._ranks / took
+            self._rows = self._tokens = 0
+        return values
+
+    def _put_rates(self, values: dict[str, Any]) -> None:
+        """`auto/lr` is the first group's; each group's own where they may differ."""
+        rates, self._rates = self._rates, []
+        first = values["auto/lr"] = rates[0]
+        if len(rates) > 1 and (type(first) is not float or rates.count(first) != len(rates)):
+            for number, rate in enumerate(rates):
+                values[f"auto/lr/{number}"] = rate
+
+    def _learn(self, trainer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """What holds for all steps, read off the first micro-batch."""
+        self._seen = True
+        given = dict(zip(("model", "inputs", "num_items_in_batch"), args[1:], strict=False)) | kwargs
+        self._parts = parts_of(
+            trainer, self.trainer_class, given.get("model"), given.get("num_items_in_batch")
+        )
+        self._optimizer = plain_optimizer(trainer.optimizer)
+        self._ranks = data_ranks(trainer)
+        inputs = given.get("inputs")
+        if isinstance(inputs, Mapping):
+            main = getattr(trainer.model, "main_input_name", "input_ids")
+            names = [main, *inputs]
+            self._key = next(
+                (name for name in names if len(getattr(inputs.get(name), "shape", ())) > 0), None
+            )
+            self._text = self._key == "input_ids" and len(inputs[self._key].shape) == 2

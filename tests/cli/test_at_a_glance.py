@@ -1,0 +1,148 @@
+"""What matters is seen first and whole, in a terminal of 80 columns too."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotrack.cli.records import better, interest, interesting_metrics
+
+Invoke = Callable[..., Any]
+Ids = dict[str, str]
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+LONG = "resnet50-imagenet-bs256-lr0.1-cosine-warmup5-ema-long-name-experiment-0042"
+RECORD = f"""
+import autotrack, os, signal
+try:
+    with autotrack.init(project="p", name={LONG!r}, id="aaaaaaaaaa", config={{"none": None, "lr": 0.1}}) as run:
+        for step in range(20):
+            run.log({{"images_per_second": 1000.0, "train/loss": 1.5, "val/accuracy": 0.5, "epoch": 1}}, step=step)
+        raise RuntimeError("CUDA out of memory")
+except RuntimeError:
+    pass
+with autotrack.init(project="p", name="search", id="bbbbbbbbbb", config={{"lr": 0.2}}) as parent:
+    for place, score in enumerate((0.25, 0.75, 0.5)):
+        with autotrack.init(project="p", name=f"candidate {{place}}", parent=parent.id, config={{"C": 10**place}}) as child:
+            child.log({{"mean_test_score": score, "rank_test_score": place + 1}})
+died = autotrack.init(project="p", name="died", id="cccccccccc")
+died.log({{"loss": 1.0}})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture(scope="module")
+def glance(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a failed run of a long name, a search and a run that died."""
+    store = tmp_path_factory.mktemp("glance") / ".autotrack"
+    code = f"import os; os.environ['AUTOTRACK_DIR'] = {str(store)!r}\n{RECORD}"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    return store
+
+
+def test_name_id_and_status_stand_in_the_first_line(terminal: Invoke, glance: Path) -> None:
+    for command in (["show", "aaaa"], ["tail", "--once", "aaaa"]):
+        shown = terminal("--store", glance, *command, columns=70)
+        first = ANSI.sub("", shown.lines[0])
+        assert "aaaaaaaaaa  failed" in first
+        assert first.startswith("resnet50")
+        assert "…" in first
+
+
+def test_the_metrics_that_tell_most_come_first_and_their_names_are_whole(
+    terminal: Invoke, glance: Path
+) -> None:
+    lines = [ANSI.sub("", line) for line in terminal("--store", glance, "show", "aaaa").lines]
+    at = next(place for place, line in enumerate(lines) if line.startswith("Metrics"))
+    keys = [line.split()[0] for line in lines[at + 2 : at + 6]]
+    assert keys == ["val/accuracy", "train/loss", "epoch", "images_per_second"]
+
+
+def test_an_error_is_said_once(invoke: Invoke, glance: Path) -> None:
+    shown = invoke("--store", glance, "show", "aaaa").stdout
+    assert shown.count("RuntimeError: CUDA out of memory") == 1
+    assert "Traceback" in shown
+
+
+def test_a_run_that_died_was_last_seen(invoke: Invoke, glance: Path) -> None:
+    shown = invoke("--store", glance, "show", "cccc").stdout
+    assert "last seen" in shown
+    assert "so far" not in shown
+
+
+def test_children_show_what_tells_them_apart(terminal: Invoke, glance: Path) -> None:
+    shown = terminal("--store", glance, "show", "bbbb", columns=120).output
+    lines = [ANSI.sub("", line) for line in shown.splitlines()]
+    rows = {
+        line.split()[2]: line.split() for line in lines if line.startswith("  ") and " candidate " in line
+    }
+    assert [rows[place][6] for place in "012"] == ["0.25", "0.75", "0.5"]
+    assert [rows[place][-1] for place in "012"] == ["1", "10", "100"]
+    assert "\x1b[1;32m0.75" in shown
+
+
+def test_the_environment_is_a_line_each_and_sections_with_all(invoke: Invoke, glance: Path) -> None:
+    short, whole = (invoke("--store", glance, "show", "aaaa", *more).stdout for more in ([], ["--all"]))
+    assert "\nEnvironment\n" in short
+    assert re.search(r"\n  Python +version \d", short)
+    assert "\nPython\n" in whole
+
+
+def test_a_value_that_is_none_is_not_a_missing_one(invoke: Invoke, glance: Path) -> None:
+    shown = invoke("--store", glance, "compare", "aaaa", "bbbb").stdout
+    rows = {line.split()[0]: line.split()[1:] for line in shown.splitlines() if line.strip()}
+    assert rows["none"] == ["None", "-"]
+    assert rows["lr"] == ["0.1", "0.2"]
+    keys = list(rows)
+    assert keys.index("lr") < keys.index("none")
+
+
+def test_a_line_of_tail_never_cuts_a_number(terminal: Invoke, glance: Path) -> None:
+    for columns in range(40, 100, 6):
+        shown = terminal(
+            "--store", glance, "tail", "--once", "--plain", "--lines", 1, "aaaa", columns=columns
+        )
+        numbers = re.findall(r"=([^ ]+)", ANSI.sub("", shown.lines[0]))
+        assert set(numbers) <= {"1000.0", "1.5", "0.5", "1.0"}, shown.lines[0]
+
+
+def test_help_names_no_type_of_a_switch(terminal: Invoke, store: Path) -> None:
+    for command in ([], ["run"]):
+        shown = ANSI.sub("", terminal(*command, "--help", columns=100).output)
+        assert "<bool>" not in shown
+        assert "BOOLEAN" not in shown
+    assert "autotrack run [OPTIONS] SCRIPT [ARGS]..." in shown
+
+
+def test_metrics_are_sorted_by_how_much_they_tell() -> None:
+    keys = [
+        "auto/loss",
+        "lr",
+        "epoch",
+        "train/loss_epoch",
+        "loss",
+        "eval_loss",
+        "fit_time",
+        "rank_test_score",
+        "f1",
+    ]
+    assert sorted(keys, key=interest) == [
+        "eval_loss",
+        "f1",
+        "loss",
+        "train/loss_epoch",
+        "epoch",
+        "fit_time",
+        "lr",
+        "rank_test_score",
+        "auto/loss",
+    ]
+    assert [better(key) for key in ("rank_test_score", "std_test_score", "mean_test_score")] == [
+        "min",
+        "",
+        "max",
+    ]
+    assert interesting_metrics([]) == []
