@@ -12,7 +12,7 @@ from typing import Any
 from adapters import kind
 from lab import Lab, Result, say, size
 
-ROUNDS = {"floor": 5, "autotrack": 5, "aim": 2, "mlflow": 2, "dvclive": 2}  # of `calls`; else 3
+ROUNDS = {"floor": 4, "autotrack": 4}  # of `calls`; else 2
 SLOW = ("aim", "mlflow", "dvclive")
 MEMORY = "\nprint([line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')][0])"
 
@@ -23,9 +23,9 @@ def calls(lab: Lab) -> dict[str, Result]:
         {"budget": 0.8, "most": 20_000, "paced": 600}, {"budget": 0.1, "most": 1000, "paced": 50}
     )
     found: dict[str, list[Result]] = {name: [] for name in lab.names}
-    for turn in range(lab.amount(5, 1)):
+    for turn in range(lab.amount(4, 1)):
         for name in lab.names:
-            if turn >= ROUNDS.get(name, 3):
+            if turn >= ROUNDS.get(name, 2):
                 continue
             say("calls", turn, name)
             found[name].append(lab.do(name, "calls", lab.place("calls", name), 120, **options))
@@ -123,7 +123,7 @@ def ingest(lab: Lab) -> dict[str, Result]:
             found[name] = probe
             continue
         each = probe["log_seconds"] / probe["steps"]
-        steps = max(50, min(lab.amount(250_000, 5000), int(lab.amount(3.0, 0.3) / each)))
+        steps = max(50, min(lab.amount(250_000, 5000), int(lab.amount(2.0, 0.3) / each)))
         before = size(folder)
         found[name] = one_ingest(lab, name, folder, steps)
         found[name]["bytes_a_point"] = (size(folder) - before) / (4 * steps)

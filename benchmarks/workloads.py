@@ -1,5 +1,6 @@
 """What every tracker is made to do; each function is one workload, and returns what was seen as JSON."""
 
+import math
 import os
 import random
 import struct
@@ -35,17 +36,24 @@ class Caught:
 
 
 def rows(count: int, seed: int = 1) -> list[Row]:
-    """Rows of four scalars."""
-    rng = random.Random(seed)
-    return [
-        dict(zip(KEYS, (rng.random(), rng.random() / 1000, rng.random(), 10 * rng.random()), strict=True))
-        for _ in range(count)
-    ]
+    """Rows of four scalars as a training has them: single precision with noise, as of `tensor.item()`, and a smooth rate."""
+    rng, found = random.Random(seed), []
+    for step in range(count):
+        part = step / count
+        noisy = (
+            2 * math.exp(-3 * part) + 0.05 * rng.random(),
+            0.1 + 0.8 * part + 0.02 * rng.random(),
+            3 * rng.random(),
+        )
+        loss, accuracy, norm = struct.unpack("<3f", struct.pack("<3f", *noisy))
+        values = (loss, 0.0005 * (1 + math.cos(math.pi * part)), accuracy, norm)
+        found.append(dict(zip(KEYS, values, strict=True)))
+    return found
 
 
 def run(tracker: Tracker, name: str, steps: int) -> dict[str, Any]:
     """One whole run of some steps, as fast as they go; the seconds that it took without the start."""
-    found = rows(min(steps, 5000))
+    found = rows(min(steps, 50_000))
     tracker.open(name, CONFIG)
     started = time.perf_counter()
     for step in range(steps):

@@ -2,9 +2,8 @@
 
 While the disk refuses lines, or takes more than 5 ms for one several times in a row, they go to a bounded ring in memory,
 and the helper thread calls `tick` to write them; a caller never waits for that. What is refused for long goes to another
-folder, and is brought back when its own takes files again. The descriptor's number never changes while a journal is open:
-a new segment is put under it by `dup2(2)`, so that a thread in the middle of a write meets one file or the other, never a
-closed one.
+folder, and is brought back when its own takes files again. The descriptor's number stays: a new segment is put under it by
+`dup2(2)`, so that a thread in the middle of a write meets one file or the other, never a closed one.
 """
 
 import errno

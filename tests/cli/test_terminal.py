@@ -233,9 +233,12 @@ def test_completion_is_silent_without_a_store(store: Path) -> None:
     assert complete("autotrack ls --project a", store) == []
 
 
-def test_completion_can_be_installed(process: Invoke, tmp_path: Path) -> None:
-    done = process("--install-completion", "bash", env={"HOME": str(tmp_path)})
-    assert done.returncode == 0, done.stderr
+def test_completion_can_be_installed(store: Path, tmp_path: Path) -> None:
+    # Typer looks which shell it was started from.
+    line = f"{sys.executable} -m autotrack --install-completion; exit $?"
+    env = {**os.environ, "HOME": str(tmp_path)}
+    done = subprocess.run(["bash", "-c", line], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
     written = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
     assert "_AUTOTRACK_COMPLETE=complete_bash" in written
 

@@ -278,7 +278,7 @@ def test_fabric_records_what_it_logs(store):
     callbacks = [autotrack.AutoTrack(project="p")]
     fabric = Fabric(accelerator="cpu", devices=1, callbacks=callbacks)
     net = torch.nn.Linear(4, 1)
-    net, optimizer = fabric.setup(net, torch.optim.SGD(net.parameters(), lr=0.1))
+    net, _ = fabric.setup(net, torch.optim.SGD(net.parameters(), lr=0.1))
     for step in range(3):
         fabric.call("on_train_batch_end", "anything", step, None)
         fabric.call("on_train_end")
