@@ -190,7 +190,7 @@ def listing(lab: Lab) -> dict[str, Result]:
     found = {}
     for name in lab.names:
         say("listing", name)
-        found[name] = list_runs(lab, name, lab.place("listing", name))
+        found[name] = list_runs(lab, name, lab.place("listing", name), 30)
     if "autotrack" in lab.names:
         found["autotrack"] |= ten_thousand(lab)
     lab.clear("listing")
@@ -201,8 +201,8 @@ def make_runs(lab: Lab, name: str, runs: int, budget: float) -> Result:
     return lab.do(name, "many", lab.place("listing", name), 60 + budget, runs=runs, budget=budget)
 
 
-def list_runs(lab: Lab, name: str, folder: Path) -> Result:
-    found = lab.do(name, "listing", folder, 120, budget=lab.amount(2.0, 0.2))
+def list_runs(lab: Lab, name: str, folder: Path, settle: float) -> Result:
+    found = lab.do(name, "listing", folder, 120, budget=lab.amount(2.0, 0.2), settle=settle)
     if "error" not in found:
         found["s_per_1000"] = found["s"] * 1000 / max(1, found["runs"])
         if found["complete"] < found["runs"]:
@@ -216,12 +216,12 @@ def ten_thousand(lab: Lab) -> Result:
     folder = lab.place("listing-more", "autotrack")
     lab.together(
         [
-            partial(lab.do, "autotrack", "many", folder, 150, runs=half, budget=120.0, first=first)
+            partial(lab.do, "autotrack", "many", folder, 150, runs=half, budget=60.0, first=first)
             for first in (0, half)
         ],
         2,
     )
-    found = list_runs(lab, "autotrack", folder)
+    found = list_runs(lab, "autotrack", folder, 0)
     lab.clear("listing-more")
     return {f"more_{key}": found.get(key) for key in ("runs", "first_s", "s", "error") if key in found}
 

@@ -13,7 +13,7 @@ from adapters import Row, Tracker
 
 CONFIG: dict[str, float | str] = {"lr": 0.1, "batch": 32, "optimizer": "adam", "layers": 4}
 KEYS = ("train/loss", "lr", "accuracy", "grad_norm")
-WARM = 1.5  # seconds of a first run, in which whatever happens once a process happens
+WARM = 1.2  # seconds of a first run, in which whatever happens once a process happens
 SETTLE = 0.5  # seconds after the start of a run, until what it does in the background is over
 
 
@@ -176,7 +176,7 @@ def last(tracker: Tracker, name: str, warm: str) -> dict[str, Any]:
     started = time.perf_counter()
     found = tracker.last(name)
     seconds = time.perf_counter() - started
-    tracker.settle()
+    tracker.settle(60)
     return {"seconds": seconds, "values": [float(found[key]) for key in KEYS]}
 
 
@@ -192,7 +192,7 @@ def read_series(tracker: Tracker, name: str, warm: str, budget: float) -> dict[s
     tracker.series(warm, "train/loss")
     if tracker.indexes:  # brought into the index by now, as `ingest` measures it
         tracker.last(name)
-        tracker.settle()
+        tracker.settle(60)
     took: list[float] = []
     points = 0
     while not took or (sum(took) < budget and len(took) < 7):
@@ -221,14 +221,14 @@ def many(tracker: Tracker, runs: int, budget: float, first: int = 0) -> dict[str
     return {"runs": done}
 
 
-def listing(tracker: Tracker, budget: float) -> dict[str, Any]:
+def listing(tracker: Tracker, budget: float, settle: float) -> dict[str, Any]:
     """All runs with parameters and last metrics: the first time, and again."""
     started = time.perf_counter()
     found = tracker.listing()
     first = time.perf_counter() - started
     started = time.perf_counter()
-    tracker.settle()
-    settle = time.perf_counter() - started
+    tracker.settle(settle)
+    settled = time.perf_counter() - started
     took: list[float] = []
     while not took or (sum(took) < budget and len(took) < 5):
         started = time.perf_counter()
@@ -238,7 +238,7 @@ def listing(tracker: Tracker, budget: float) -> dict[str, Any]:
     took.sort()
     return {
         "first_s": first,
-        "settle_s": settle,
+        "settle_s": settled,
         "s": took[len(took) // 2],
         "runs": len(found),
         "complete": complete,

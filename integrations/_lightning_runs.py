@@ -159,7 +159,7 @@ def _begin(trainer: Any, module: Any, options: Options) -> Recording | None:
         "lightning",
         name=type(module).__name__,
         config=config_of(trainer, module, own=_ours(trainer.callbacks))
-        | {"evaluation": str(trainer.state.fn)},
+        | {"evaluation": trainer.state.fn.value},
         options=options,
         nested="child",
     )

@@ -1,8 +1,5 @@
 """`autotrack verify`: is every line, object and file of the store what was written?"""
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,10 +7,11 @@ import typer
 
 from autotrack.cli.context import MISTAKE, complete_runs, existing_store, say
 from autotrack.cli.output import count_text, json_text, size_text
+from autotrack.cli.progress import progress
 from autotrack.cli.screen import Screen
 
 if TYPE_CHECKING:
-    from autotrack.verify import Progress, Report
+    from autotrack.verify import Report
     from autotrack.verify_run import Finding
 
 SHOWN = 20
@@ -42,8 +40,8 @@ def command(
     from autotrack.verify import verify
 
     root = existing_store(ctx).root
-    with _bar() as progress:
-        report = verify(root, run or (), progress)
+    with progress("Checking", size=True, quiet=as_json) as tell:
+        report = verify(root, run or (), tell)
     if as_json:
         say(json_text(plain(report)))
     else:
@@ -57,21 +55,6 @@ def plain(report: "Report") -> dict[str, Any]:
     counts = {name: getattr(report, name) for name in ("runs", "files", "lines", "objects", "bytes")}
     findings = [finding._asdict() for finding in report.findings]
     return {"whole": report.whole, "store": str(report.store), **counts, "findings": findings}
-
-
-@contextmanager
-def _bar() -> "Iterator[Progress | None]":
-    """A progress bar on standard error, where that is a terminal."""
-    screen = Screen(sys.stderr)
-    if not screen.terminal:
-        yield None
-        return
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("Checking"), BarColumn(), DownloadColumn(binary_units=True), TimeRemainingColumn())
-    with Progress(*columns, console=screen.console, transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _show(report: "Report", screen: Screen, everything: bool) -> None:

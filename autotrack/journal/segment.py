@@ -12,7 +12,7 @@ from autotrack.layout import make_private_folder, open_private
 IN_FLIGHT_SECONDS = 0.01
 """After a descriptor was put on another file: a write that had begun before has ended after this time."""
 
-_HIGH = 200
+_HIGH = (900, 200)
 _PIECE = 1024 * 1024
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
 
@@ -149,9 +149,11 @@ def _high(fd: int) -> int:
         import fcntl
     except ImportError:
         return fd
-    try:
-        high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH)
-    except OSError:
-        return fd
-    os.close(fd)
-    return high
+    for lowest in _HIGH:  # as far as the limit on descriptors allows
+        try:
+            high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest)
+        except OSError:
+            continue
+        os.close(fd)
+        return high
+    return fd

@@ -66,8 +66,8 @@ class Tracker(ABC):
             self.log({key: value}, step)
         self.finish()
 
-    def settle(self) -> None:
-        """Do now what readers otherwise do little by little, such as compressing; never timed with reading."""
+    def settle(self, seconds: float) -> None:
+        """Do now, for so long at most, what readers otherwise do little by little, such as compressing."""
         return
 
     def remember(self, name: str, native: str) -> None:

@@ -47,8 +47,8 @@ for step in range(10):
     def listing(self) -> list[Listed]:
         return [(run.name, run.config, dict(run.summary)) for run in self._autotrack.runs()]
 
-    def settle(self) -> None:
+    def settle(self, seconds: float) -> None:
         from autotrack.index import open_index
 
         with open_index(self.folder / "store") as index:
-            index.sync(seal_seconds=120)
+            index.sync(seal_seconds=seconds)

@@ -65,10 +65,11 @@ def test_long_work_shows_a_bar_that_is_wiped_away(terminal: Invoke) -> None:
     [
         (["ls", "--json"], {}),
         (["show", "--json"], {}),
+        (["verify", "--json"], {}),
         (["ls"], {"NO_COLOR": "1"}),
         (["ls"], {"TERM": "dumb"}),
     ],
-    ids=["ls --json", "show --json", "NO_COLOR", "dumb"],
+    ids=["ls --json", "show --json", "verify --json", "NO_COLOR", "dumb"],
 )
 def test_no_bar_for_json_and_for_terminals_without_colours(
     terminal: Invoke, filled: Path, command: list[str], env: dict[str, str]

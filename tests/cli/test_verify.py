@@ -182,7 +182,8 @@ def test_a_terminal_gets_a_progress_bar_and_lines_that_fit(
 ) -> None:
     path = journal(filled, ids["sgd"])
     path.write_bytes(path.read_bytes()[:-20])
-    shown = terminal("verify", columns=columns)
+    at_once = "import autotrack.cli.progress as bar; bar.SECONDS = 0"
+    shown = terminal("verify", columns=columns, before=at_once)
     assert shown.code == 1
     assert "Checking" in shown.output
     plain = terminal("verify", columns=columns, env={"NO_COLOR": "1"})

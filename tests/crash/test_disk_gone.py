@@ -293,6 +293,27 @@ assert [os.fstat(fd).st_size for fd in files] == [0] * 30
     assert statuses(store) == {"run": "finished"}
 
 
+def test_a_number_that_the_program_gave_to_a_file_of_its_own_is_no_longer_ours(
+    victim: Victims, store: Path
+) -> None:
+    one = victim(
+        WORK
+        + """
+settled()
+mine = os.open(os.path.join(os.environ["WORK"], "mine"), os.O_CREAT | os.O_RDWR)
+number = run._journal.fast
+os.dup2(mine, number)
+settled()
+work(range(100, 200))
+assert os.fstat(mine).st_size == 0
+assert os.fstat(number).st_ino == os.fstat(mine).st_ino
+"""
+    )
+    code, _, errors = one.end()
+    assert code == 0, errors
+    assert one.faults() == []
+
+
 @pytest.mark.parametrize("home", ["", "/proc/self", "file"])
 def test_without_a_home_that_can_be_written_to_a_run_is_recorded(
     victim: Victims, library: Library, store: Path, tmp_path: Path, home: str

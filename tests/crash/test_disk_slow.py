@@ -62,7 +62,9 @@ timed(run, "a", 500)
     assert number(one, "all") < 3.0
 
 
-def test_a_busy_interpreter_is_not_taken_for_a_slow_disk(victim: Victims, store: Path) -> None:
+def test_a_busy_interpreter_is_not_taken_for_a_slow_disk(
+    victim: Victims, library: Library, store: Path, tmp_path: Path
+) -> None:
     """Each write gives the interpreter's lock away, and a busy thread keeps it for 5 ms: no reason to hold lines back."""
     one = victim(
         TIMED
@@ -80,7 +82,8 @@ while time.monotonic() < until:
     assert not run.waiting()
     step += 1
 tell_times()
-"""
+""",
+        **failing(library, tmp_path, "call=write path=.jsonl delay=1"),
     )
     code, _, errors = one.end()
     assert code == 0, errors
