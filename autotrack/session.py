@@ -13,6 +13,7 @@ from autotrack import background, guard, marks
 from autotrack.bounded import within
 from autotrack.config import is_disabled
 from autotrack.layout import Layout
+from autotrack.notebook import in_notebook
 
 TICK_SECONDS = 2.0
 TICK_SECONDS_WAITING = 0.05
@@ -127,12 +128,6 @@ def enter_block(run: OpenRun) -> Any:
     """`with run:` begins: it is the current run of this context, and ends with the block only; the one before is returned."""
     _in_blocks.add(run.id)
     return set_current(run)
-
-
-def in_notebook() -> bool:
-    """Whether this process is the kernel of a notebook."""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    return hasattr(shell, "kernel")
 
 
 def training() -> Any:

@@ -194,6 +194,8 @@ def _same(one: Any, other: Any) -> bool:
         return all(_same(one[key], other[key]) for key in one)
     if isinstance(one, tuple):
         return len(one) == len(other) and all(_same(a, b) for a, b in zip(one, other, strict=True))
-    if hasattr(one, "shape"):
+    if hasattr(one, "tobytes"):
         return bool(one.tobytes() == other.tobytes())
+    if hasattr(one, "shape"):
+        return bool((one == other).all())
     return bool(one == other)

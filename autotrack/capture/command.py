@@ -5,6 +5,7 @@ import sys
 from typing import Any, ClassVar
 
 from autotrack.capture.base import Capture
+from autotrack.notebook import in_notebook, notebook_path
 from autotrack.process import host_name
 from autotrack.redact import redact_argv, redact_text, redact_value
 
@@ -45,7 +46,7 @@ class Command(Capture):
             self.note = "script: " + _NO_SCRIPT.get(kind, "the main module comes from no file")
         if kind == "-m":
             facts["module"] = target
-        notebook = _notebook() if kind == "notebook" else None
+        notebook = notebook_path() if kind == "notebook" else None
         if notebook:
             facts["notebook"] = redact_text(notebook)
         return facts
@@ -104,7 +105,7 @@ def started_as(argv: list[str]) -> tuple[str, str]:
     """How Python was started, from its own words: ("script", path), ("-m", module), ("-c", code), ("-", "") for the
     standard input and the prompt, ("notebook", "").
     """
-    if "ipykernel" in sys.modules and ("IPython" in sys.modules or "ipykernel_launcher" in argv):
+    if in_notebook():
         return "notebook", ""
     words = iter(argv[1:])
     for word in words:
@@ -175,12 +176,6 @@ def chosen_variables() -> dict[str, str]:
         for key, value in sorted(os.environ.items())
         if key in _VARIABLES or key.startswith(_PREFIXES)
     }
-
-
-def _notebook() -> str | None:
-    main = sys.modules.get("__main__")
-    path = getattr(main, "__vsc_ipynb_file__", None) or os.environ.get("JPY_SESSION_NAME")
-    return path if isinstance(path, str) else None
 
 
 def _user() -> str | None:

@@ -94,7 +94,8 @@ def test_every_environment_variable_is_documented_and_no_other() -> None:
 
 def test_every_integration_has_a_row() -> None:
     page = (ROOT / "docs" / "integrations.md").read_text(encoding="utf-8")
-    rows = set(re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE))
+    table = page.partition("\n| name |")[2].partition("\n\n")[0]
+    rows = set(re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE))
     with open(ROOT / "pyproject.toml", "rb") as file:
         groups = tomllib.load(file)["project"]["entry-points"]
     assert rows == set(groups["autotrack.integrations"])

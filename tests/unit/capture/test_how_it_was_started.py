@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jupyter_client.manager import run_kernel
 
 from autotrack.capture.command import Host, Python, started_as
 
@@ -85,15 +86,19 @@ def test_code_of_c_and_of_the_standard_input_has_no_script_and_says_why(folder: 
 
 
 def test_a_notebook_has_no_script_and_says_why(folder: Path) -> None:
-    """A kernel is known by its module; this one is a stand-in that executes one cell."""
-    (folder / "ipykernel").mkdir()
-    (folder / "ipykernel" / "__init__.py").write_text("")
-    (folder / "ipykernel_launcher.py").write_text("import ipykernel\n" + PRINT)
-    facts = answer(
-        folder, "-m", "ipykernel_launcher", env=os.environ | {"JPY_SESSION_NAME": "/home/a/fit.ipynb"}
-    )
+    printed: list[str] = []
+    with run_kernel(cwd=str(folder), env=os.environ | {"JPY_SESSION_NAME": "/home/a/fit.ipynb"}) as kernel:
+        kernel.execute_interactive(
+            PRINT, timeout=60, output_hook=lambda message: printed.append(message["content"].get("text", ""))
+        )
+    facts = json.loads("".join(printed))
     assert facts["note"] == "script: a notebook's cells are no script"
     assert facts["notebook"] == "/home/a/fit.ipynb"
+
+
+def test_a_script_that_imports_a_kernels_package_is_still_a_script(folder: Path) -> None:
+    (folder / "train.py").write_text("import ipykernel.kernelapp\n" + PRINT)
+    assert answer(folder, "train.py")["script"] == str(folder / "train.py")
 
 
 @pytest.mark.parametrize(
