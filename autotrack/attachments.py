@@ -2,12 +2,13 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from autotrack import background
-from autotrack.errors import AutotrackError
+from autotrack.checkpoints import save_facts
+from autotrack.errors import AutotrackError, NotScalar
 from autotrack.guard import guarded, printable, warn
 from autotrack.layout import Layout
 from autotrack.objects import ObjectStore
@@ -54,6 +55,33 @@ class Attachments(ABC):
                 )
                 return
             background.submit(self._note_input, place, str(role))
+
+    def log_checkpoint(
+        self,
+        path: str | os.PathLike[str],
+        step: int | None = None,
+        metrics: Mapping[str, Any] | None = None,
+        epoch: float | None = None,
+        score: Any = None,
+        monitor: str | None = None,
+    ) -> None:
+        """Note that a checkpoint was saved to a file or folder, which stays where it is.
+
+        `metrics`: what the model reaches; `score`: the value of the metric `monitor` that it is to be judged by. Saving to the
+        same path again makes another checkpoint of it.
+        """
+        with guarded("log_checkpoint"):
+            try:
+                judged: dict[str, Any] = {"score": score, "monitor": monitor, "metrics": metrics}
+                self.event("checkpoint", save_facts(path, step=step, epoch=epoch, **judged))
+            except (OSError, TypeError, ValueError, NotScalar) as error:
+                why = getattr(error, "strerror", None) or error
+                warn(
+                    "checkpoint",
+                    f"log_checkpoint: {show(path)} was left out ({why}). Give the path of a file or folder that is there, "
+                    "and numbers.",
+                    key=str(path),
+                )
 
     def _keep(self, what: str, step: int | None, make: Callable[[Any, ObjectStore], dict[str, Any]]) -> None:
         if self.ended:

@@ -1,6 +1,6 @@
-"""Metrics that arrive after their run has ended: `trainer.test()` after `trainer.fit()`, `model.evaluate()` after `model.fit()`.
+"""What arrives after its run has ended: metrics of `trainer.test()` after `trainer.fit()`, the checkpoint of a `save_model` after `train`.
 
-The run's own journal is closed by then. They go to a journal of their own in the run's folder, as later edits do; status and
+The run's own journal is closed by then. It goes to a journal of their own in the run's folder, as later edits do; status and
 end of the run stay what they were.
 """
 
@@ -33,6 +33,14 @@ def log_late(run: "Run", values: Mapping[str, Any], step: int) -> None:
         _write(run, values, step)
 
 
+def event_late(run: "Run", kind: str, body: dict[str, Any]) -> None:
+    """`run.event(kind, body)` for a run that may have ended."""
+    if not run.ended:
+        run.event(kind, body)
+    elif run.opened_by != "disabled":
+        _append(run, kind, body)
+
+
 def _write(run: "Run", values: Mapping[str, Any], step: int) -> None:
     numbers = {}
     for key, value in values.items():
@@ -40,8 +48,11 @@ def _write(run: "Run", values: Mapping[str, Any], step: int) -> None:
             numbers[key] = number(value)
         except NotScalar as error:
             warn("metric-value", f"The metric {key!r} was left out: {error}.", key=key)
-    if not numbers:
-        return
+    if numbers:
+        _append(run, "m", step, numbers)
+
+
+def _append(run: "Run", kind: str, *body: Any) -> None:
     # A child lies in its root's folder, which bears the root's id.
     root = run.dir.name
     journal = Journal(run.dir, run=root, project=run.project, role="edit", rank=0, fallback=lambda: None)
@@ -49,7 +60,7 @@ def _write(run: "Run", values: Mapping[str, Any], step: int) -> None:
     child = () if run.id == root else (run.id,)
     started = time.monotonic_ns()
     seq = journal.next_seq()
-    journal.write(seq, encode("m", seq, started, step, spell(numbers), *child), started)
+    journal.write(seq, encode(kind, seq, started, *map(spell, body), *child), started)
     fd = journal.close(wait=False)
     if fd is not None:
         os.close(fd)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from autotrack.layout import Layout
 
 if TYPE_CHECKING:
-    from autotrack.index import History, MetricSummary, RunRecord
+    from autotrack.index import Checkpoint, History, MetricSummary, RunRecord
 
 
 class ReadBack:
@@ -36,6 +36,11 @@ class ReadBack:
     def artifacts(self) -> list[Any]:
         """The artifacts, each with .name .type .size .digest and .open()."""
         return self._record().artifacts
+
+    @property
+    def checkpoints(self) -> "list[Checkpoint]":
+        """The checkpoints, each with .path .step .epoch .score .monitor .size .state."""
+        return self._record().checkpoints
 
     @property
     def inputs(self) -> list[Any]:

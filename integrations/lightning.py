@@ -28,11 +28,13 @@ from typing import Any, ClassVar
 
 from autotrack.callback import Adapter, AutoTrack, ByIdentity, Watch, first_of
 from autotrack.integration import Integration
+from autotrack.integrations._lightning_checkpoints import Checkpoints
 from autotrack.integrations._lightning_fabric import Fabrics
 from autotrack.integrations._lightning_runs import Evaluation, Fit, begin_recording, steps_of
 from autotrack.integrations._lightning_steps import Window, rows_of
 from autotrack.integrations._lightning_values import epoch_values, plain, scalar
 from autotrack.patcher import Call
+from autotrack.run import Run
 
 _TARGETS = (
     "lightning.pytorch.trainer.trainer",
@@ -76,6 +78,7 @@ class LightningWatch(Watch):
         self.evaluations: ByIdentity[Evaluation] = ByIdentity()
         self.inside: ByIdentity[bool] = ByIdentity()
         self.fabrics = Fabrics(self)
+        self.checkpoints = Checkpoints(self.run_of)
 
     def _install(self, module: ModuleType) -> None:
         if "Trainer" not in vars(module):
@@ -94,6 +97,8 @@ class LightningWatch(Watch):
         self.patcher.replace(epoch_loop, "_on_after_fetch", self.timed(Window.fetched))
         strategy = sys.modules[f"{top}.strategies.strategy"].Strategy
         self.patcher.listen(strategy, "optimizer_step", self.stepped)
+        saver = sys.modules[f"{top}.callbacks.model_checkpoint"].ModelCheckpoint
+        self.checkpoints.install(self.patcher, module.Trainer, saver, strategy)
         monitor = sys.modules.get(f"{top}.callbacks.lr_monitor")
         if monitor is not None:
             self.patcher.listen(monitor.LearningRateMonitor, "_extract_stats", self.rates_read)
@@ -198,6 +203,11 @@ class LightningWatch(Watch):
             return told
 
         return make
+
+    def run_of(self, trainer: Any) -> Run | None:
+        """The run of the trainer's last fit."""
+        fit = self.fits.get(trainer)
+        return None if fit is None else fit.run
 
     def _active(self, trainer: Any) -> Fit | None:
         """The recording of a fit that goes on; None while a search has put its own callbacks in the place of the trainer's."""

@@ -55,6 +55,7 @@ def complete(run: "RunRecord") -> dict[str, Any]:
             {name: getattr(one, name) for name in ("name", "type", "size", "digest", "step", "path", "files")}
             for one in run.artifacts
         ],
+        "checkpoints": [vars(one) for one in run.checkpoints],
         "inputs": [
             {name: getattr(one, name) for name in ("path", "role", "size", "digest")} for one in run.inputs
         ],

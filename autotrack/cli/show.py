@@ -71,6 +71,7 @@ class _Page:
         self._metrics()
         self._config()
         self._artifacts()
+        self._checkpoints()
         self._inputs()
         self._children()
         self._environment()
@@ -211,6 +212,27 @@ class _Page:
                 column.add(text)
         self.screen.table(columns, indent=2)
         self._more(len(rows) - len(self._first(rows)))
+
+    def _checkpoints(self) -> None:
+        rows = self.run.checkpoints
+        if not rows:
+            return
+        self.screen.heading("Checkpoints")
+        columns = [
+            Column("path", keep=True, middle=True, narrowest=12),
+            Column("step", right=True, whole=True),
+            Column("score", right=True, whole=True),
+            Column("size", right=True, whole=True),
+            Column("state", whole=True),
+        ]
+        shown = rows if self.everything else [one for one in rows if one.state == "written"][-ROWS:]
+        for one in shown:
+            score = "-" if one.score is None else f"{one.monitor or 'score'} {number_text(one.score)}"
+            cells = (one.path, number_text(one.step), score, size_text(one.size), one.why or one.state)
+            for column, text in zip(columns, cells, strict=True):
+                column.add(text)
+        self.screen.table(columns, indent=2)
+        self._more(len(rows) - len(shown))
 
     def _inputs(self) -> None:
         rows = self.run.inputs

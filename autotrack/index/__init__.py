@@ -10,11 +10,13 @@ from autotrack.index.history import History, Series
 from autotrack.index.parts import Artifact, Input, MetricSummary
 from autotrack.index.query import RunList
 from autotrack.index.record import RunRecord
+from autotrack.index.saves import Checkpoint
 from autotrack.index.sync import Progress, sync
 from autotrack.layout import STORE, Layout, check_store, find_store
 
 __all__ = [
     "Artifact",
+    "Checkpoint",
     "History",
     "Index",
     "Input",

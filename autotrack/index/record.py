@@ -12,6 +12,7 @@ from autotrack.index.fold import unpack_body
 from autotrack.index.history import History, missing_key, series_of
 from autotrack.index.load import SYSTEM, Folder, Loader, name_of
 from autotrack.index.parts import Artifact, Input, Metrics, Summary, artifact, input_file
+from autotrack.index.saves import Checkpoint, checkpoints_of
 from autotrack.index.series import check_limit
 
 
@@ -109,6 +110,11 @@ class RunRecord:
     def artifacts(self) -> list[Artifact]:
         """The files and folders that the run kept, oldest first."""
         return [artifact(fact.body, self._loader.layout.objects) for fact in self._events("artifact")]
+
+    @property
+    def checkpoints(self) -> list[Checkpoint]:
+        """The checkpoints that the run wrote, each save of each path, oldest first."""
+        return checkpoints_of(self._events("checkpoint"))
 
     @property
     def inputs(self) -> list[Input]:

@@ -28,6 +28,7 @@ KINDS = frozenset(
         "config",
         "edit",
         "artifact",
+        "checkpoint",
         "input",
         "capture",
         "warning",

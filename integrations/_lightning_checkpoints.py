@@ -1,0 +1,99 @@
+"""The checkpoints of a Lightning trainer: its saves, the links to them, and what is removed.
+
+Every save goes through `Trainer.save_checkpoint` (a ModelCheckpoint's, the user's, that of an exception); `save_last="link"`
+through `ModelCheckpoint._link_checkpoint`; every removal of Lightning's through the strategy's `remove_checkpoint`.
+A ModelCheckpoint knows the score of a path before it is saved: `best_k_models` is filled first (its `_update_best_and_save`).
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from autotrack import checkpoints
+from autotrack.callback import ByIdentity, open_run
+from autotrack.patcher import Call, Patcher
+from autotrack.run import Run
+
+
+class Checkpoints:
+    """Notes what a trainer saves, links and removes, in the run of its fit."""
+
+    def __init__(self, run_of: Callable[[Any], Run | None]) -> None:
+        self._run_of = run_of
+        self._savers: ByIdentity[Any] = ByIdentity()
+        """By trainer: the ModelCheckpoint that saves just now."""
+
+    def install(self, patcher: Patcher, trainer: Any, saver: Any, strategy: Any) -> None:
+        """Watch a namespace's Trainer, ModelCheckpoint and Strategy."""
+        patcher.observe(trainer, "save_checkpoint", self.save)
+        patcher.observe(saver, "_save_checkpoint", self.by_itself)
+        patcher.observe(saver, "_link_checkpoint", self.link)
+        patcher.observe(strategy, "remove_checkpoint", self.remove)
+
+    def by_itself(self, call: Call) -> Callable[[Call], None]:
+        """`model_checkpoint._save_checkpoint(trainer, filepath)`: what the trainer saves now is not the user's."""
+        saver, trainer = call.args[:2]
+        self._savers.set(trainer, saver)
+        return lambda call: self._savers.drop(trainer)
+
+    def save(self, call: Call) -> Callable[[Call], None] | None:
+        """`trainer.save_checkpoint(filepath, …)`."""
+        trainer = call.args[0]
+        path = call.kwargs["filepath"] if len(call.args) < 2 else call.args[1]
+        run = self._writes(trainer)
+        if run is None:
+            return None
+        saver = self._savers.get(trainer)
+        facts = {
+            "overwrites": os.path.lexists(path),
+            "step": trainer.global_step,
+            "epoch": trainer.current_epoch,
+        }
+        if saver is not None:
+            facts |= {"by": type(saver).__name__, **_score(saver, os.fspath(path))}
+
+        def end(call: Call) -> None:
+            if call.error is None:
+                checkpoints.saved(run, path, **facts)
+
+        return end
+
+    def link(self, call: Call) -> Callable[[Call], None] | None:
+        """`ModelCheckpoint._link_checkpoint(trainer, filepath, linkpath)`."""
+        trainer, target, path = call.args[-3:]
+        run = self._writes(trainer)
+        if run is None or os.path.abspath(path) == os.path.abspath(target):
+            return None
+
+        def end(call: Call) -> None:
+            if call.error is None:
+                checkpoints.linked(run, path, target, by="ModelCheckpoint")
+
+        return end
+
+    def remove(self, call: Call) -> Callable[[Call], None] | None:
+        """`strategy.remove_checkpoint(filepath)`: newer or better ones took its place."""
+        strategy, path = call.args[0], call.kwargs["filepath"] if len(call.args) < 2 else call.args[1]
+        run = (
+            self._writes(strategy.lightning_module.trainer) if strategy.lightning_module is not None else None
+        )
+        if run is None:
+            return None
+
+        def end(call: Call) -> None:
+            if call.error is None:
+                checkpoints.removed(run, path, "rotation", by=type(strategy).__name__)
+
+        return end
+
+    def _writes(self, trainer: Any) -> Run | None:
+        """The run that this process notes the trainer's files in."""
+        return self._run_of(trainer) or open_run() if trainer.is_global_zero else None
+
+
+def _score(saver: Any, path: str) -> dict[str, Any]:
+    """The score that a ModelCheckpoint has given to a path that it is about to save, if it compares scores."""
+    best = getattr(saver, "best_k_models", None)
+    if not isinstance(best, dict) or path not in best:
+        return {}
+    return {"score": best[path], "monitor": saver.monitor}

@@ -1,0 +1,94 @@
+"""What a run notes of the checkpoints that it writes, and what is read back of that."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import autotrack
+from autotrack import checkpoints
+from autotrack.errors import AutotrackWarning
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("store")
+def test_each_save_of_a_path_is_a_checkpoint_of_its_own(here: Path) -> None:
+    file = here / "last.pt"
+    with autotrack.init(project="p") as run:
+        file.write_bytes(b"1" * 1000)
+        run.log_checkpoint(
+            "last.pt", step=3, epoch=0.5, score=np.float32(0.5), monitor="acc", metrics={"f1": 1}
+        )
+        file.write_bytes(b"2" * 2000)
+        run.log_checkpoint(file, step=np.int64(4), score=math.nan)
+    first, second = autotrack.get_run(run.id).checkpoints
+    assert (first.path, first.step, first.epoch, first.score, first.monitor) == (
+        str(file),
+        3,
+        0.5,
+        0.5,
+        "acc",
+    )
+    assert (first.size, first.metrics, first.state, first.by) == (1000, {"f1": 1}, "overwritten", "user")
+    assert (second.size, second.step, second.state, second.gone) == (2000, 4, "written", None)
+    assert math.isnan(second.score or 0.0)
+    assert first.gone == second.saved > first.saved
+
+
+@pytest.mark.usefixtures("store")
+def test_a_folder_is_one_checkpoint_with_the_size_of_its_files(here: Path) -> None:
+    folder = here / "checkpoint-5"
+    (folder / "optimizer").mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"x" * 70)
+    (folder / "optimizer" / "state.pt").write_bytes(b"x" * 30)
+    with autotrack.init(project="p") as run:
+        run.log_checkpoint(folder)
+        run.log_checkpoint("s3://bucket/checkpoint-5", step=5)
+    local, remote = run.checkpoints
+    assert (local.size, local.files, local.step) == (100, 2, None)
+    assert (remote.path, remote.size, remote.step) == ("s3://bucket/checkpoint-5", None, 5)
+
+
+@pytest.mark.usefixtures("store")
+def test_what_was_linked_and_removed_is_told_of_the_save(here: Path) -> None:
+    (here / "a.ckpt").write_bytes(b"a")
+    (here / "b").mkdir()
+    (here / "b" / "part").write_bytes(b"b")
+    with autotrack.init(project="p") as run:
+        checkpoints.saved(run, "a.ckpt", step=1, by="ModelCheckpoint")
+        checkpoints.linked(run, "last.ckpt", "a.ckpt", by="ModelCheckpoint")
+        checkpoints.saved(run, "b/part", step=2, by="ModelCheckpoint")
+        assert [one.links for one in run.checkpoints] == [(str(here / "last.ckpt"),), ()]
+        checkpoints.removed(run, "a.ckpt", "rotation", by="ModelCheckpoint")
+        checkpoints.linked(run, "last.ckpt", "b/part", by="ModelCheckpoint")
+        checkpoints.removed(run, "b", "cleanup", by="user")
+        checkpoints.removed(run, "never seen", "rotation", by="user")
+    first, second = run.checkpoints
+    assert (first.state, first.why, first.links) == ("removed", "rotation", ())
+    assert (second.state, second.why, second.links) == ("removed", "cleanup", (str(here / "last.ckpt"),))
+    assert first.gone is not None
+    assert second.gone is not None
+    assert first.gone < second.gone
+
+
+@pytest.mark.usefixtures("store", "here")
+@pytest.mark.parametrize(
+    ("path", "more", "says"),
+    [("gone.pt", {}, "No such file"), (7, {}, "7"), ("here.pt", {"score": "high"}, "'high'")],
+)
+def test_what_cannot_be_noted_is_warned_of_and_costs_nothing_else(
+    path: Any, more: dict[str, Any], says: str
+) -> None:
+    Path("here.pt").write_bytes(b"x")
+    with autotrack.init(project="p") as run:
+        with pytest.warns(AutotrackWarning, match=says):
+            run.log_checkpoint(path, **more)
+        run.log_checkpoint("here.pt")
+    assert [one.path for one in run.checkpoints] == [str(Path("here.pt").absolute())]
