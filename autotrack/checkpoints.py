@@ -4,8 +4,8 @@ Nothing is opened, copied or changed here; what it costs is a `stat`, of a folde
 """
 
 import os
+import stat
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotrack.late import event_late
@@ -33,18 +33,20 @@ def save_facts(
     monitor: str | None = None,
     metrics: Mapping[str, Any] | None = None,
     by: str = "user",
+    without: str | None = None,
 ) -> dict[str, Any]:
     """The event of a checkpoint that was written to a file or folder.
 
     `overwrites`: the path was there before; a reader also sees that where the same run saved to it. `score` is the value of
-    the metric `monitor` that the writer judges it by, `by` what has written it. OSError where the path cannot be looked at,
+    the metric `monitor` that the writer judges it by, `by` what has written it; sub-folders of `path` whose names
+    begin with `without` are not of it. OSError where the path cannot be looked at,
     NotScalar where a number is none.
     """
     place = _absolute(path)
     body: dict[str, Any] = {
         "action": "overwritten" if overwrites else "saved",
         "path": place,
-        **_size(place),
+        **_size(place, without),
         "step": None if step is None else step_number(step),
         "epoch": epoch,
         "score": None if score is None else number(score),
@@ -75,16 +77,26 @@ def _absolute(path: str | os.PathLike[str]) -> str:
     return text if "://" in text else os.path.abspath(text)
 
 
-def _size(place: str) -> dict[str, int]:
+def files_of(path: str | os.PathLike[str], without: str | None = None) -> list[tuple[str, int]]:
+    """The files below a folder, with their sizes in bytes; `without`: not in sub-folders whose names begin so."""
+    found = []
+    for folder, names, files in os.walk(path):
+        if without is not None:
+            names[:] = [name for name in names if not name.startswith(without)]
+        for name in files:
+            place = os.path.join(folder, name)
+            found.append((place, os.lstat(place).st_size))
+        if len(found) > _MOST_FILES:
+            break
+    return found
+
+
+def _size(place: str, without: str | None) -> dict[str, int]:
     """`size` in bytes, and of a folder the number of `files`; nothing for what lies in another place than this machine."""
     if "://" in place:
         return {}
-    path = Path(place)
-    if not path.is_dir():
-        return {"size": path.stat().st_size}
-    sizes = []
-    for folder, _, names in os.walk(path):
-        sizes += [os.lstat(os.path.join(folder, name)).st_size for name in names]
-        if len(sizes) > _MOST_FILES:
-            break
+    facts = os.stat(place)
+    if not stat.S_ISDIR(facts.st_mode):
+        return {"size": facts.st_size}
+    sizes = [size for _, size in files_of(place, without)]
     return {"size": sum(sizes), "files": len(sizes)}

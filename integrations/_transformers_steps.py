@@ -19,8 +19,14 @@ class Train(Recording):
     pending: dict[str, Any] | None = None
     """A step's values that wait for what the Trainer logs at the same step, which is the next thing it does."""
     pending_step: int = 0
+    saved_in: dict[str, set[str]]
+    """By folder: the checkpoints in it when the last one was saved there."""
     logged: tuple[int, Any] = (-1, ())
     """The step and the values that `on_log` was given last."""
+
+    def __init__(self, training: Any, supervised: bool) -> None:
+        super().__init__(training, supervised)
+        self.saved_in = {}
 
     def record(self, values: dict[str, Any], step: int) -> None:
         """Record metrics, in one line with those of the step that wait."""

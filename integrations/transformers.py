@@ -26,6 +26,7 @@ from typing import Any, ClassVar
 from autotrack.callback import Adapter, AutoTrack, ByIdentity, Watch, first_of, open_run
 from autotrack.guard import guarded
 from autotrack.integration import Integration
+from autotrack.integrations._transformers_checkpoints import Checkpoints, folders, tell_removed
 from autotrack.integrations._transformers_end import outcome, pruned
 from autotrack.integrations._transformers_facts import config_of
 from autotrack.integrations._transformers_search import begin_search, searching, trial_number
@@ -50,14 +51,20 @@ class TransformersWatch(Watch):
         self.trains: ByIdentity[Train] = ByIdentity()
         """By `TrainerState`: hooks are given that, and not the trainer."""
         self.last_logs: Any = None
+        self.checkpoints = Checkpoints(self.train_of)
         self.trainer_class: Any = None
 
     def _install(self, module: ModuleType) -> None:
         self.trainer_class = trainer = module.Trainer
         self.patcher.observe(trainer, "train", self.begin_train)
+        self.checkpoints.install(self.patcher, trainer)
         self.patcher.observe(trainer, "hyperparameter_search", self.begin_search)
         self.patcher.listen(trainer, "training_step", partial(self.micro_batch, trainer))
         self.patcher.listen(vars(module)["Accelerator"], "clip_grad_norm_", self.gradient_norm)
+
+    def train_of(self, trainer: Any) -> Train | None:
+        """The recording of the trainer's training, also when it is over."""
+        return self.trains.get(trainer.state)
 
     def begin_train(self, call: Call) -> Callable[[Call], None] | None:
         """One AutoTrack a trainer: the user's own, else the one that `autolog()` gave it, else one for this call."""
@@ -317,4 +324,6 @@ def _finish(here: Inside, error: BaseException | None) -> None:
         ended = train.steps is not None and train.steps.epoch_step == state.global_step
         facts = outcome(trainer.args, state, trainer.callback_handler.callbacks, train.error or error, ended)
         train.run.update_config(facts, source="transformers")
+        for folder, known in train.saved_in.items():
+            tell_removed(train.run, known - folders(folder))
     train.finish(None if pruned(error) else error)

@@ -1,0 +1,104 @@
+"""The checkpoints of a Trainer: `checkpoint-<step>` folders, what rotation removes, and the models that the user saves.
+
+`Trainer._save_checkpoint` writes a folder and then rotates; with `load_best_model_at_end` and `save_total_limit=1` one more is
+removed behind the last `on_save`. So the folders beside are compared before and after, and once more at the end.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from autotrack import checkpoints
+from autotrack.callback import open_run
+from autotrack.integrations._transformers_end import metric_name
+from autotrack.integrations._transformers_steps import Train
+from autotrack.patcher import Call, Patcher
+from autotrack.run import Run
+
+_PREFIX = "checkpoint-"
+
+
+class Checkpoints:
+    """Notes what a Trainer saves and removes, in the run of its training."""
+
+    def __init__(self, train_of: Callable[[Any], Train | None]) -> None:
+        self._train_of = train_of
+
+    def install(self, patcher: Patcher, trainer: Any) -> None:
+        """Watch the Trainer class."""
+        patcher.observe(trainer, "_save_checkpoint", self.save)
+        patcher.observe(trainer, "save_model", self.save_model)
+
+    def save(self, call: Call) -> Callable[[Call], None] | None:
+        """`trainer._save_checkpoint(model, trial)`."""
+        trainer = call.args[0]
+        run = self._writes(trainer)
+        if run is None:
+            return None
+        folder = trainer._get_output_dir(trial=call.kwargs.get("trial", call.args[-1]))
+        before = folders(folder)
+        path = os.path.join(folder, f"{_PREFIX}{trainer.state.global_step}")
+
+        def end(call: Call) -> None:
+            if call.error is None:
+                state = trainer.state
+                facts = {"step": state.global_step, "epoch": state.epoch, **_score(trainer.args, state)}
+                checkpoints.saved(run, path, overwrites=path in before, by=type(trainer).__name__, **facts)
+            left = folders(folder)
+            tell_removed(run, before - left)
+            train = self._train_of(trainer)
+            if train is not None:
+                train.saved_in[folder] = left
+
+        return end
+
+    def save_model(self, call: Call) -> Callable[[Call], None] | None:
+        """`trainer.save_model(output_dir)`, which the Trainer itself calls with `_internal_call=True`."""
+        trainer = call.args[0]
+        words = dict(zip(("output_dir", "_internal_call"), call.args[1:], strict=False)) | call.kwargs
+        run = None if words.get("_internal_call") else self._writes(trainer)
+        if run is None:
+            return None
+        path = words.get("output_dir") or trainer.args.output_dir
+        overwrites = bool(checkpoints.files_of(path, without=_PREFIX))
+
+        def end(call: Call) -> None:
+            if call.error is None:
+                facts = {"step": trainer.state.global_step, "epoch": trainer.state.epoch}
+                checkpoints.saved(run, path, overwrites=overwrites, without=_PREFIX, **facts)
+
+        return end
+
+    def _writes(self, trainer: Any) -> Run | None:
+        """The run that this process notes the trainer's files in."""
+        if not trainer.args.should_save:
+            return None
+        train = self._train_of(trainer)
+        return train.run if train is not None else open_run()
+
+
+def folders(folder: str) -> set[str]:
+    """The paths of the checkpoints in a folder."""
+    try:
+        return {os.path.join(folder, name) for name in os.listdir(folder) if name.startswith(_PREFIX)}
+    except OSError:
+        return set()
+
+
+def tell_removed(run: Run, paths: set[str]) -> None:
+    """Rotation has removed these."""
+    for path in sorted(paths):
+        checkpoints.removed(run, path, "rotation", by="Trainer")
+
+
+def _score(args: Any, state: Any) -> dict[str, Any]:
+    """The metric that the Trainer compares checkpoints by, as it was evaluated at this step."""
+    if args.metric_for_best_model is None:
+        return {}
+    name = metric_name(args)
+    for row in reversed(state.log_history):
+        if row.get("step") != state.global_step:
+            break
+        if name in row:
+            return {"score": row[name], "monitor": name}
+    return {}
