@@ -44,7 +44,7 @@ class Ring:
     def batch(self, most: int) -> tuple[bytes, list[int]]:
         """The oldest lines, about `most` bytes of them and at least one, and where each of them ends."""
         with self._lock:
-            oldest = list(islice(self._lines, max(1, most // 32)))
+            oldest = self._oldest(max(1, most // 32))
         ends = list(accumulate(len(line) for _, line in oldest))
         count = max(1, bisect_right(ends, most))
         return b"".join(line for _, line in oldest[:count]), ends[:count]
@@ -54,6 +54,8 @@ class Ring:
         with self._lock:
             for _ in range(count):
                 self.size -= len(self._lines.popleft()[1]) + _OVERHEAD
+            if not self._lines:
+                self.size = 0  # a finalizer or signal handler in the middle of `put` is not counted
 
     def take_dropped(self) -> list[tuple[int, int, int]]:
         """(first, last, count) of each stretch of sequence numbers that were dropped since the last call, in order."""
@@ -66,6 +68,13 @@ class Ring:
             else:
                 whole.append(stretch)
         return [(first, last, count) for first, last, count in whole]
+
+    def _oldest(self, count: int) -> list[tuple[int, bytes]]:
+        while True:
+            try:
+                return list(islice(self._lines, count))
+            except RuntimeError:  # a finalizer that ran meanwhile, in this thread, has put a line
+                continue
 
     def _drop(self, seq: int) -> None:
         last = self._dropped[-1] if self._dropped else None

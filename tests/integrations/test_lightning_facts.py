@@ -1,5 +1,6 @@
 """Lightning: learning rates, times, settings, what stopped the fit, and evaluations without one."""
 
+import gc
 import importlib
 from typing import Any
 
@@ -259,6 +260,7 @@ def test_a_batch_size_search_is_not_recorded(store, pl, arm, tmp_path):
     net = model(pl)
     net.batch_size = 2
     net.train_dataloader = lambda: DataLoader(data().dataset, batch_size=net.batch_size)
+    net.val_dataloader = net.train_dataloader
     made = trainer(pl, arm(), default_root_dir=tmp_path)
     tuner(made).scale_batch_size(net, max_trials=1, steps_per_trial=1)
     assert not store.exists()
@@ -286,6 +288,7 @@ def test_fabric_records_what_it_logs(store):
     fabric.log_dict({"a": 1.0, "b": 2})
     assert fabric._callbacks is callbacks
     del fabric
+    gc.collect()  # Fabric refers to itself
     run = only_run()
     assert points(run, "loss") == [(0, 0.0), (1, 1.0), (2, 2.0)]
     assert points(run, "a") == [(3, 1.0)]

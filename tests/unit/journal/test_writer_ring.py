@@ -1,8 +1,10 @@
 """The bounded memory for lines that the disk does not take, and what tells a slow disk from a busy machine."""
 
+import gc
 import random
 import threading
 import time
+from itertools import islice
 
 import pytest
 
@@ -119,3 +121,26 @@ def test_the_stopwatch_counts_waiting_for_a_disk_and_not_for_the_interpreter() -
     assert time.monotonic() - began > 100 * 0.001
     slow = [took for took in found if took > SLOW_NS]
     assert len(slow) <= len(found) / 4
+
+
+def test_a_finalizer_that_puts_a_line_while_lines_are_taken_stops_nothing() -> None:
+    ring = Ring()
+    for seq in range(100):
+        ring.put(seq, b"x" * 40)
+    late = iter(range(100, 105))
+
+    def collected(phase: str, info: dict[str, int]) -> None:
+        for seq in islice(late, 1):
+            ring.put(seq, b"y" * 40)
+
+    before = gc.get_threshold()
+    gc.callbacks.append(collected)
+    gc.set_threshold(1)
+    try:
+        taken = ring.batch(64_000)[1]
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(collected)
+    assert len(taken) == 105
+    ring.pop(105)
+    assert (len(ring), ring.size) == (0, 0)
