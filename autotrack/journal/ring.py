@@ -4,6 +4,7 @@ import threading
 from bisect import bisect_right
 from collections import deque
 from itertools import accumulate, islice
+from typing import Any
 
 RING_BYTES = 64 * 1024 * 1024
 RESERVE_BYTES = 1024 * 1024
@@ -16,15 +17,16 @@ class Ring:
     """A bounded queue of (sequence number, line); when it is full the new line is dropped and its number noted.
 
     The last megabyte is for other lines than metrics: how a run ended is kept when its metrics no longer are.
-    No call waits for the disk: the lock is held for a few bytecodes only.
+    No call waits for the disk: the lock is held for a few bytecodes only. It is its owner's, if that has one: a signal handler
+    that logs in the middle of a call takes the owner's lock behind this one, and another thread this one behind the owner's.
     """
 
-    def __init__(self, capacity: int = RING_BYTES) -> None:
+    def __init__(self, capacity: int = RING_BYTES, lock: Any = None) -> None:
         self.capacity = capacity
         self.size = 0
         self._lines: deque[tuple[int, bytes]] = deque()
         self._dropped: list[list[int]] = []
-        self._lock = threading.RLock()
+        self._lock = lock or threading.RLock()
 
     def __len__(self) -> int:
         return len(self._lines)

@@ -66,7 +66,7 @@ class Journal:
         self._header = -1, -1
         self._state = threading.RLock()
         self._io = threading.RLock()
-        self._ring = Ring()
+        self._ring = Ring(lock=self._state)
         self._pace = Pace()
         self._suspended = self._watching = False
         self._why = ""

@@ -97,7 +97,7 @@ class Sampler:
 
     def __init__(self) -> None:
         self._members: dict[str, Member] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._task: background.Task | None = None
         self._wake = 0.0
         self._host: Host | None = None
