@@ -226,7 +226,8 @@ class Patcher:
         key = (id(owner), name)
         owners = self._owners
         setattr(owner, name, replacement)
-        owners[key] = (ref(owner, lambda gone: _forget(owners, key, gone)), keep)
+        forget = _forget  # when the process ends, this module's names may go before the owner does
+        owners[key] = (ref(owner, lambda gone: forget(owners, key, gone)), keep)
 
 
 class _Strong:

@@ -30,13 +30,20 @@ from weakref import finalize, ref
 from autotrack.callback import Adapter, AutoTrack, ByIdentity, Recording, Watch, first_of, open_run
 from autotrack.guard import guarded
 from autotrack.integration import Integration
+from autotrack.integrations._keras_checkpoints import Checkpoints
 from autotrack.integrations._keras_config import config_of, has_own_train_step, is_setting
 from autotrack.integrations._keras_losses import Losses, sizes_of
 from autotrack.options import Options
 from autotrack.patcher import Call
+from autotrack.run import Run
 from autotrack.training import begin_training
 
 _TARGETS = ("keras.src.models.model",)
+_SAVERS = (
+    "keras.src.saving.saving_api",
+    "keras.src.callbacks.model_checkpoint",
+    "keras.src.callbacks.backup_and_restore",
+)
 _SUPPORTS = {"keras": ">=3.11,<3.16"}
 
 
@@ -48,6 +55,8 @@ class Fit:
     ) -> None:
         self.recording: Recording | None = None
         self.step = 0
+        self.epoch = 0
+        self._in_epoch = False
         self.losses = Losses(sizes_of(arguments))
         self._watch = watch
         self._options = options
@@ -70,6 +79,7 @@ class Fit:
         if self.recording is None:
             self._begin()
         self.losses.begin_epoch()
+        self.epoch, self._in_epoch = epoch, True
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """A batch (or `steps_per_execution` of them) is done; in a worker thread, in any order."""
@@ -93,6 +103,7 @@ class Fit:
         for count, loss in self.losses.rest():
             self._log({"auto/loss": loss}, self.step + count)
         self.step += self.losses.batches()
+        self._in_epoch = False
         self._log({**(logs or {}), "epoch": epoch}, self.step)
 
     def log_test(self, logs: Any) -> None:
@@ -103,6 +114,16 @@ class Fit:
         """The fit has returned, or raised."""
         if self.recording is not None:
             self.recording.finish(error)
+
+    @property
+    def run(self) -> Run | None:
+        """The run, once it has begun."""
+        return None if self.recording is None else self.recording.run
+
+    @property
+    def place(self) -> dict[str, int]:
+        """How many batches were trained so far, and the index of the last epoch."""
+        return {"step": self.step + (self.losses.batches() if self._in_epoch else 0), "epoch": self.epoch}
 
     @property
     def active(self) -> bool:
@@ -155,15 +176,19 @@ class KerasWatch(Watch):
     """Adds the callback that records to calls of `fit` and `evaluate`."""
 
     name: ClassVar[str] = "keras"
-    targets: ClassVar[tuple[str, ...]] = _TARGETS
+    targets: ClassVar[tuple[str, ...]] = (*_TARGETS, *_SAVERS)
     supports: ClassVar[dict[str, str]] = _SUPPORTS
 
     def __init__(self) -> None:
         super().__init__()
         self.fits: ByIdentity[Fit] = ByIdentity()
         self.inside: ByIdentity[bool] = ByIdentity()
+        self.checkpoints = Checkpoints(self.fits.get)
 
     def _install(self, module: ModuleType) -> None:
+        if module.__name__ in _SAVERS:
+            self.checkpoints.install(self.patcher, module)
+            return
         for name, begin in (("fit", self._begin_fit), ("evaluate", self._begin_evaluate)):
             self.patcher.observe(module.Model, name, begin)
 
