@@ -9,12 +9,12 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from autotrack import background
+from autotrack.deferred import read_later
 from autotrack.errors import NotScalar
 from autotrack.guard import warn
 from autotrack.journal.format import encode, spell
 from autotrack.journal.writer import Journal
-from autotrack.values import is_deferred, number, snapshot
+from autotrack.values import is_deferred, number
 
 if TYPE_CHECKING:
     from autotrack.run import Run
@@ -26,11 +26,11 @@ def log_late(run: "Run", values: Mapping[str, Any], step: int) -> None:
         run.log(values, step=step)
     elif run.opened_by == "disabled":
         return
-    elif any(is_deferred(value) for value in values.values()):
-        copies = {key: snapshot(value) if is_deferred(value) else value for key, value in values.items()}
-        background.submit(_write, run, copies, step)
     else:
-        _write(run, values, step)
+        later = {key: value for key, value in values.items() if is_deferred(value)}
+        _write(run, {key: value for key, value in values.items() if key not in later}, step)
+        if later:
+            read_later(later, lambda found: _write(run, found, step))
 
 
 def event_late(run: "Run", kind: str, body: dict[str, Any]) -> None:

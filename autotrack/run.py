@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from time import monotonic, monotonic_ns
 from types import TracebackType
@@ -13,6 +14,7 @@ from orjson import dumps
 
 from autotrack import background, marks, session
 from autotrack.attachments import Attachments
+from autotrack.deferred import read_later
 from autotrack.ending import (
     close_journal,
     error_line,
@@ -31,7 +33,7 @@ from autotrack.liveconfig import LiveConfig, config_copy
 from autotrack.readback import ReadBack
 from autotrack.start import Start
 from autotrack.steps import MANY, STEP_MAX, items, make_room, step_number
-from autotrack.values import is_deferred, number, snapshot
+from autotrack.values import is_deferred, number
 
 _write = os.write
 _REST = "A metric is one number; log_table, log_image, log_artifact and update_config take the rest."
@@ -141,11 +143,7 @@ class Run(Attachments, ReadBack):
                     journal.write(seq, encode("beat", seq, start, {}), start)  # its number is not missing
                     raise
                 line += b"%d]\n" % crc32(line)
-        except (
-            TypeError,
-            RuntimeError,
-            MemoryError,
-        ):  # another thread changed the dict, or there is no memory
+        except (TypeError, RuntimeError, MemoryError):  # another thread changed the dict; no memory
             line = None
         if line is None:
             self._log_any(values, step, start)
@@ -366,13 +364,12 @@ class Run(Attachments, ReadBack):
                         key=repr(key)[:99],
                     )
                 elif is_deferred(value):
-                    later[key] = snapshot(value)
+                    later[key] = value
                 else:
                     self._take(ready, key, value)
-            if ready:
-                self._write_metrics(journal, number_of_step, ready, start)
+            self._write_metrics(journal, number_of_step, ready, start)
             if later:
-                background.submit(self._write_later, journal, number_of_step, later, start)
+                read_later(later, partial(self._write_read, journal, number_of_step, start))
 
     def _take(self, ready: dict[str, Any], key: str, value: Any) -> None:
         try:
@@ -380,14 +377,15 @@ class Run(Attachments, ReadBack):
         except NotScalar as error:
             warn("metric-value", f"The metric {key!r} was left out: {error}. {_REST}", key=key)
 
-    def _write_later(self, journal: Journal, step: int, values: dict[str, Any], start: int) -> None:
+    def _write_read(self, journal: Journal, step: int, start: int, values: dict[str, Any]) -> None:
         ready: dict[str, Any] = {}
         for key, value in values.items():
             self._take(ready, key, value)
-        if ready:
-            self._write_metrics(journal, step, ready, start)
+        self._write_metrics(journal, step, ready, start)
 
     def _write_metrics(self, journal: Journal, step: int, values: dict[str, Any], start: int) -> None:
+        if not values:
+            return
         seq = journal.next_seq()
         body = [spell(values)] if self._child is None else [spell(values), self._child]
         journal.write(seq, encode("m", seq, start, step, *body), start)

@@ -68,12 +68,6 @@ def is_deferred(value: Any) -> bool:
     return False
 
 
-def snapshot(value: Any) -> Any:
-    """A copy of a deferred scalar that later in-place changes do not reach; made on the device, nobody waits."""
-    detach = getattr(value, "detach", None)
-    return detach().clone() if detach is not None else value
-
-
 def plain(value: Any, limits: Limits = LIMITS) -> Any:
     """A JSON-able copy of any object for a config: numbers and text as they are, mappings and sequences copied,
     dataclasses, namespaces and enums unfolded, the rest as its `repr`. Cycles, great depth and great size are cut,

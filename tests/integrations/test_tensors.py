@@ -1,7 +1,9 @@
 """Scalars of torch, JAX and ml_dtypes: logged as they are, read back as their numbers; the rest is refused by name."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax.numpy as jnp
@@ -82,3 +84,100 @@ def test_a_tensor_that_is_changed_later_is_logged_as_it_was(store: Path) -> None
         loss += 1
         run.log({"loss": loss})
     assert autotrack.get_run(run.id).history()["loss"].values.tolist() == [1.0, 2.0]
+
+
+class Event:
+    """What an accelerator's module calls an event; done when the test says so."""
+
+    done = False
+    recorded = 0
+
+    def record(self) -> None:
+        Event.recorded += 1
+
+    def query(self) -> bool:
+        return Event.done
+
+
+class OnDevice(torch.Tensor):
+    """A scalar on an accelerator that cannot be had here: reading it waits, a copy to the host arrives later."""
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("privateuseone")
+
+    def item(self) -> float:
+        raise AssertionError("the device was waited for")
+
+    def detach(self) -> "OnDevice":
+        return self
+
+    def to(self, place: str, non_blocking: bool = False) -> torch.Tensor:
+        assert (place, non_blocking) == ("cpu", True)
+        host = torch.full((), -1.0)
+        arriving.append((host, float(self.as_subclass(torch.Tensor))))
+        return host
+
+
+arriving: list[tuple[torch.Tensor, float]] = []
+
+
+@pytest.fixture
+def accelerator(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """An accelerator; what it was given is done when the returned function is called."""
+    monkeypatch.setattr(torch, "privateuseone", SimpleNamespace(Event=Event), raising=False)
+    Event.done, Event.recorded = False, 0
+
+    def finish() -> None:
+        for host, value in arriving:
+            host.fill_(value)
+        arriving.clear()
+        Event.done = True
+
+    return finish
+
+
+def on_device(value: float) -> torch.Tensor:
+    return torch.tensor(value).as_subclass(OnDevice)
+
+
+def test_nobody_waits_for_an_accelerator_and_its_scalars_come_in_order(
+    store: Path, accelerator: Callable[[], None]
+) -> None:
+    run = autotrack.init(project="p")
+    for step in range(3):
+        run.log({"loss": on_device(step / 2), "norm": on_device(step), "lr": 0.1}, step=step)
+    assert Event.recorded == 3
+    assert not background.drain(0.05)
+    assert set(autotrack.get_run(run.id).summary) == {"lr"}
+    accelerator()
+    run.finish()
+    history = autotrack.get_run(run.id).history()
+    assert history["loss"].values.tolist() == [0.0, 0.5, 1.0]
+    assert history["norm"].steps.tolist() == [0, 1, 2]
+
+
+def test_what_was_logged_before_an_error_is_there(store: Path, accelerator: Callable[[], None]) -> None:
+    def train() -> None:
+        with autotrack.init(project="p") as run:
+            run.log({"loss": on_device(0.5)}, step=0)
+            accelerator()
+            raise ValueError("no more")
+
+    with pytest.raises(ValueError, match="no more"):
+        train()
+    (run,) = autotrack.runs()
+    assert (run.status, run.summary["loss"]) == ("failed", 0.5)
+
+
+def test_the_journal_is_synced_while_a_device_is_busy(store: Path, accelerator: Callable[[], None]) -> None:
+    run = autotrack.init(project="p")
+    called: list[float] = []
+    task = background.every(0.02, lambda: called.append(1.0))
+    run.log({"loss": on_device(0.5)}, step=0)
+    time.sleep(0.3)
+    assert len(called) > 3
+    task.cancel()
+    accelerator()
+    run.finish()
+    assert run.summary["loss"] == 0.5
