@@ -9,7 +9,7 @@ are imported, before or after the object is made, so that `isinstance` holds whe
 
 import sys
 from collections.abc import Callable, Iterable
-from types import ModuleType
+from types import MethodType, ModuleType
 from typing import Any, ClassVar, Generic, TypeVar
 from weakref import ReferenceType, WeakSet, ref
 
@@ -24,6 +24,8 @@ from autotrack.session import active_run, recording
 from autotrack.training import Training
 
 GROUP = "autotrack.callbacks"
+
+_CHANGES = ("auto/lr", "auto/nonfinite")
 
 V = TypeVar("V")
 
@@ -66,6 +68,17 @@ class Recording:
         self.error: BaseException | None = None
         self.active = True
         self._training = training
+        self._every = training.log_every
+
+    def due(self, steps: int) -> bool:
+        """Whether the values of this step are recorded, the last of so many: all are, unless `log_every` says otherwise."""
+        return self._every == 1 or steps % self._every == 0
+
+    def log_step(self, values: dict[str, Any], step: int) -> None:
+        """Record the values of a step, the last of so many; of one that is left out, what is told only when it changes."""
+        if not self.due(step):
+            values = {name: value for name, value in values.items() if name.startswith(_CHANGES)}
+        self.log(values, step)
 
     def log(self, values: dict[str, Any], step: int) -> None:
         """Record metrics, also when the run has ended."""
@@ -123,6 +136,11 @@ class Adapter:
     """(module, class): what the framework's callbacks derive from, in each namespace that it is sold under."""
     attributes: ClassVar[dict[str, Any]] = {}
     """Plain attributes that the framework reads from a callback."""
+    passes_over: ClassVar[tuple[str, ...]] = ()
+    """Hooks of every batch that nothing of ours waits for: the framework's loop over the callbacks finds None there, where
+    it would spend its time on each method, also on one that does nothing; anybody else finds a method."""
+    caller: ClassVar[str] = ""
+    """The name of that loop's function."""
     watch: ClassVar[Watch]
 
     def __init__(self, owner: "AutoTrack") -> None:
@@ -142,7 +160,9 @@ class Adapter:
 class AutoTrack:
     """Records the training that it is given to, as `callbacks=[AutoTrack()]`: Lightning, transformers, Keras.
 
-    `project`, `name`, `tags`, `group`: of the runs it opens, as in `autotrack.init`. One object may serve several trainers,
+    `project`, `name`, `tags`, `group`: of the runs it opens, as in `autotrack.init`. `log_every`: of the values that every
+    step of a training has, record those of each n-th step (default 1: all; ValueError below 1); values of epochs and
+    evaluations, and what the Hugging Face Trainer itself logs, are always recorded. One object may serve several trainers,
     also at once. It takes no part in the training: nothing of it is in checkpoints, and a copy of it is itself.
     """
 
@@ -166,9 +186,14 @@ class AutoTrack:
         name: str | None = None,
         tags: Iterable[str] | str = (),
         group: str | None = None,
+        log_every: int = 1,
     ) -> None:
+        if not isinstance(log_every, int) or log_every < 1:
+            raise ValueError(
+                f"log_every is {log_every!r}; it counts steps: 1 records every step, 10 every tenth one"
+            )
         words = (tags,) if isinstance(tags, str) else tuple(tags)
-        self._options = Options(project=project, name=name, tags=words, group=group)
+        self._options = Options(project=project, name=name, tags=words, group=group, log_every=log_every)
 
     @classmethod
     def for_autolog(cls, integration: Integration) -> "AutoTrack":
@@ -293,7 +318,29 @@ def _hooks(bases: dict[str, tuple[type, ...]]) -> dict[str, Any]:
     for name, frameworks in names.items():
         if len(frameworks) > 1 or name in adapters()[frameworks[0]].handled():
             attributes[name] = _hook(name, tuple(frameworks))
+    for adapter in adapters().values():
+        attributes |= {
+            name: PassedOver(attributes.get(name, _do_nothing), adapter.caller)
+            for name in adapter.passes_over
+        }
     return attributes
+
+
+class PassedOver:
+    """A hook that is absent for one framework's loop over the callbacks, and a method for anybody else."""
+
+    def __init__(self, hook: Callable[..., None], caller: str) -> None:
+        self._hook = hook
+        self._caller = caller
+
+    def __get__(self, owner: Any, kind: Any = None) -> Any:
+        if sys._getframe(1).f_code.co_name == self._caller:
+            return None
+        return self._hook if owner is None else MethodType(self._hook, owner)
+
+
+def _do_nothing(*args: Any, **kwargs: Any) -> None:
+    """What a hook does that nobody waits for."""
 
 
 def _hook(name: str, frameworks: tuple[str, ...]) -> Any:

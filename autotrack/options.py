@@ -11,3 +11,5 @@ class Options(NamedTuple):
     tags: tuple[str, ...] = ()
     group: str | None = None
     silent: bool = False
+    log_every: int = 1
+    """Of the values that every step has, those of each n-th one are recorded."""

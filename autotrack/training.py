@@ -18,12 +18,20 @@ __all__ = ["Options", "Training", "begin_training", "disabled", "in_training"]
 class Training:
     """One training that goes on: its run, and whether the run ends with it."""
 
-    def __init__(self, run: Run, owned: bool) -> None:
+    def __init__(self, run: Run, owned: bool, log_every: int = 1) -> None:
         self.run = run
         self.owned = owned
+        self.log_every = log_every
+        """Of the values that every step has, those of each n-th one are wanted."""
         self._ended = False
         self._run_before = session.set_current(run)
         self._training_before = session.set_training(self)
+
+    def step_aside(self) -> None:
+        """Trainings that begin in this context from here on are not inside of this one: it has no end that they wait for."""
+        if session.training() is self:
+            session.set_training(self._training_before)
+            session.set_current(self._run_before)
 
     def finish(self, error: BaseException | None = None) -> None:
         """The training is over, with the exception that ended it. Ending it twice does nothing."""
@@ -31,9 +39,7 @@ class Training:
             return
         self._ended = True
         with guarded("ending the record of a training"):
-            if session.training() is self:
-                session.set_training(self._training_before)
-                session.set_current(self._run_before)
+            self.step_aside()
             status = status_of(error)
             if error is not None:
                 session.note_way_out(error, interrupted=status == "interrupted")
@@ -87,4 +93,4 @@ def _begin(framework: str, name: str | None, config: Mapping[str, Any] | None, o
     run.trainings += 1
     if config:
         run.update_config(config, source=framework)
-    return Training(run, owned)
+    return Training(run, owned, options.log_every)

@@ -177,7 +177,8 @@ class _Verification:
                 self._object(path, digest)
             else:
                 use = self._uses[digest][0]
-                text = f"is not there: the content of {use.name!r} of run {use.run}{self._others(digest)}"
+                what = f"the content of {use.name!r} of run {use.run}{self._others(digest)}"
+                text = f"is not there: {what}; if the run was copied from elsewhere, copy its objects too"
                 self._note("damage", "object-absent", use.run, path, text)
         if not everything or not folder.is_dir():
             return

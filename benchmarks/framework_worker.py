@@ -79,8 +79,10 @@ def summary(rounds: list[dict[str, Any]], bare: list[dict[str, Any]]) -> dict[st
     found: dict[str, Any] = {"rounds": len(rounds)}
     for key in rounds[0]:
         mine = statistics.median(each[key] for each in rounds)
-        base = statistics.median(each[key] for each in bare)
-        found |= {key: mine, f"added_{key}": mine - base, f"ratio_{key}": mine / base}
+        found[key] = mine
+        if key in bare[0]:
+            base = statistics.median(each[key] for each in bare)
+            found |= {f"added_{key}": mine - base, f"ratio_{key}": mine / base}
     return found
 
 

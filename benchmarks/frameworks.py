@@ -20,7 +20,7 @@ def frameworks(lab: Lab) -> dict[str, Result]:
 
 def one(lab: Lab, framework: str) -> Result:
     folder = lab.place("frameworks", framework)
-    options = {"rounds": lab.amount(3, 1), "steps": lab.amount(300, 40)}
+    options = {"rounds": lab.amount(3, 1), "steps": lab.amount(200, 40)}
     with tempfile.TemporaryDirectory(dir=lab.work) as scratch:
         result = Path(scratch) / "result.json"
         script = str(HERE / "framework_worker.py")

@@ -3,9 +3,9 @@
     python benchmarks/peers.py                    everything; writes benchmarks/results/peers.json and the tables
     python benchmarks/peers.py --only kill calls  these sections; the others keep their results
     python benchmarks/peers.py --quick            a few seconds of each, to see whether it works; writes nothing
-    python benchmarks/peers.py --tables           only make the tables of README.md and docs/benchmarks.md anew
 
-Linux only. docs/benchmarks.md says how each is measured.
+The tables of README.md and docs/benchmarks.md are made from the results at the end (`tables.py`). Linux only.
+docs/benchmarks.md says how each is measured.
 """
 
 import argparse
@@ -28,7 +28,9 @@ import tables
 from adapters import NAMES
 from framework_tasks import VARIANTS
 from lab import Lab, say
-from stamp import RESULTS, git
+from stamp import git
+from tables import FILE
+from workloads import Caught
 
 SECTIONS = {
     "calls": costs.calls,
@@ -41,14 +43,10 @@ SECTIONS = {
     "writers": faults.writers,
     "frameworks": frameworks.frameworks,
 }
-FILE = RESULTS / "peers.json"
 
 
 def main() -> int:
     wanted = arguments()
-    if wanted.tables:
-        tables.write(json.loads(FILE.read_text()))
-        return 0
     names = [name for name in NAMES if name in ("floor", *(wanted.peers or NAMES))]
     problems = made(wanted.environments, [*names, "frameworks"] if "frameworks" in wanted.only else names)
     ready = [name for name in names if name not in problems]
@@ -88,9 +86,6 @@ def arguments() -> argparse.Namespace:
         "--quick", action="store_true", help="small amounts; prints the results and writes nothing"
     )
     parser.add_argument(
-        "--tables", action="store_true", help="only write the tables, from the results that are there"
-    )
-    parser.add_argument(
         "--seed", type=int, default=int(time.time()), help="of the random times (default: the clock)"
     )
     wanted = parser.parse_args()
@@ -115,7 +110,14 @@ def measured(lab: Lab, name: str, problems: dict[str, str]) -> dict[str, Any]:
     if name == "frameworks" and "frameworks" in problems:
         found = {each: {"error": problems["frameworks"]} for each in VARIANTS}
     else:
-        found = SECTIONS[name](lab)
+        found = {}
+        with (caught := Caught()):
+            found = SECTIONS[name](lab)
+        if caught.count:  # the other sections are measured nonetheless
+            say(name, caught.first)
+            found = {
+                each: {"error": caught.first} for each in (VARIANTS if name == "frameworks" else lab.names)
+            }
     if name != "frameworks":
         found |= {each: {"error": problem} for each, problem in problems.items() if each != "frameworks"}
     dirty = (

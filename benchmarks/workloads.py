@@ -6,7 +6,7 @@ import random
 import struct
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cpu
 from adapters import Row, Tracker
@@ -107,36 +107,57 @@ def _timed(tracker: Tracker, found: list[Row], budget: float) -> dict[str, float
     }
 
 
+class Steps(NamedTuple):
+    """What a step took: the median (seconds), and the CPU seconds beside the work, of the caller and of everybody."""
+
+    steps: int
+    median: float
+    caller: float
+    everybody: float
+
+
 def _paced(tracker: Tracker, name: str, steps: int, finish_cpu: float) -> dict[str, float]:
-    """What a step of a millisecond of work takes more with `log`: CPU of the caller, of everybody, and time."""
-    work = _work(0.001)
-    bare = [_step(work) for _ in range(steps // 2)]
+    """What a step of a millisecond of work takes more with `log` than without, measured alike."""
+    work, found = _work(0.001), rows(steps)
+    before = _steps(work, _nothing, _nothing, found)
     tracker.open(name, CONFIG)
     time.sleep(SETTLE)
-    found, took, caller, busy = rows(steps), [], 0.0, 0.0
+    logged = _steps(work, tracker.log, tracker.finish, found)
+    after = _steps(work, _nothing, _nothing, found)
+    return {
+        "step_calls": logged.steps,
+        "step_added_us": (logged.median - (before.median + after.median) / 2) * 1e6,
+        "step_caller_cpu_us": (logged.caller - (before.caller + after.caller) / 2) * 1e6,
+        "step_cpu_us": (
+            logged.everybody - finish_cpu / logged.steps - (before.everybody + after.everybody) / 2
+        )
+        * 1e6,
+    }
+
+
+def _steps(work: Any, log: Any, end: Any, found: list[Row]) -> Steps:
+    took, caller, busy = [], 0.0, 0.0
     clock, thread = time.perf_counter, time.thread_time
-    before, limit = cpu.seconds(), clock() + 4 * steps / 1000
+    before, limit = cpu.seconds(), clock() + 4 * len(found) / 1000
     for step, row in enumerate(found):
         started, own = clock(), thread()
         work()
         logging = thread()
-        tracker.log(row, step)
+        log(row, step)
         ended = thread()
         took.append(clock() - started)
         busy += logging - own
         caller += ended - logging
         if clock() > limit:
             break
-    tracker.finish()
-    everybody = cpu.seconds() - before - busy - finish_cpu
-    bare = sorted(bare + [_step(work) for _ in range(steps // 2)])
-    took.sort()
-    return {
-        "step_calls": len(took),
-        "step_added_us": (took[len(took) // 2] - bare[len(bare) // 2]) * 1e6,
-        "step_caller_cpu_us": caller / len(took) * 1e6,
-        "step_cpu_us": everybody / len(took) * 1e6,
-    }
+    end()
+    everybody = cpu.seconds() - before - busy
+    count = len(took)
+    return Steps(count, sorted(took)[count // 2], caller / count, everybody / count)
+
+
+def _nothing(*_: object) -> None:
+    return
 
 
 def _work(seconds: float) -> Any:
@@ -148,12 +169,12 @@ def _work(seconds: float) -> Any:
             total += turn & 7
         return total
 
-    took = min(_step(lambda: spin(20_000)) for _ in range(20))
+    took = min(_seconds(lambda: spin(20_000)) for _ in range(20))
     turns = int(20_000 * seconds / took)
     return lambda: spin(turns)
 
 
-def _step(work: Any) -> float:
+def _seconds(work: Any) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
@@ -170,9 +191,17 @@ def _starts(tracker: Tracker, name: str, budget: float) -> dict[str, float]:
     return {"start_finish_ms": took[len(took) // 2] * 1000, "starts": len(took)}
 
 
-def last(tracker: Tracker, name: str, warm: str) -> dict[str, Any]:
-    """How long a reader takes to have the last value of every metric of a run that it has not seen before."""
-    tracker.last(warm)
+def last(tracker: Tracker, name: str, warm: str, elsewhere: str) -> dict[str, Any]:
+    """How long a reader takes to have the last value of every metric of a run that it has not seen before.
+
+    It reads another run first, so that its imports are over; one with an index, which would take in both, reads it `elsewhere`.
+    """
+    if tracker.indexes:
+        os.environ.update(tracker.settings(Path(elsewhere)))
+        type(tracker)(Path(elsewhere)).last(warm)
+        os.environ.update(tracker.settings(tracker.folder))
+    else:
+        tracker.last(warm)
     started = time.perf_counter()
     found = tracker.last(name)
     seconds = time.perf_counter() - started
@@ -205,7 +234,11 @@ def read_series(tracker: Tracker, name: str, warm: str, budget: float) -> dict[s
                 f"the series ends with step {steps[-1]}, value {values[-1]}, after {points} points"
             )
     took.sort()
-    return {"ms": took[len(took) // 2] * 1000, "points": points, "readings": len(took)}
+    result: dict[str, Any] = {"ms": took[len(took) // 2] * 1000, "points": points, "readings": len(took)}
+    if again := tracker.series_again(name, "loss"):
+        took = sorted(_seconds(again) for _ in range(7))
+        result["again_ms"] = took[3] * 1000
+    return result
 
 
 def many(tracker: Tracker, runs: int, budget: float, first: int = 0) -> dict[str, Any]:

@@ -1,9 +1,20 @@
-"""What a Keras model, its optimizer and its `compile` and `fit` say of themselves, for the run's config."""
+"""What a Keras model, its optimizer, its callbacks and its `compile` and `fit` say of themselves, for the run's config.
+
+Keras's own serialisation warns of lambdas and pickles functions, so it is asked of optimizers and schedules only; what layers,
+losses and callbacks were made with is read off their attributes.
+"""
 
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from autotrack.guard import reason
+
+_DATA = ("x", "y", "sample_weight", "validation_data")
+_PLAIN = (bool, int, float, str)
+_SETTINGS_IN_ALL_LAYERS = {"name", "dtype", "trainable", "autocast", "activity_regularizer"}
+_OF_KERAS = ("History", "ProgbarLogger")
+MOST_LAYERS = 1_000
 
 
 def has_own_train_step(model: Any) -> bool:
@@ -12,56 +23,192 @@ def has_own_train_step(model: Any) -> bool:
     return owner is not None and not owner.__module__.startswith("keras.src.")
 
 
-def config_of(model: Any, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Optimizer, `compile`, `fit` and model, each under its name."""
+def config_of(
+    model: Any, arguments: dict[str, Any], params: dict[str, Any], callbacks: Iterable[Any]
+) -> dict[str, Any]:
+    """Each part under its name. `arguments`: of `fit`; `params`: what Keras has made of them for its callbacks."""
     optimizer: Any = getattr(model, "optimizer", None)
-    keras = sys.modules.get("keras.src.backend.config")
-    config: dict[str, Any] = {
-        "model": {"class": type(model).__name__, "name": getattr(model, "name", None)} | _size(model),
-        "optimizer": {"class": type(optimizer).__name__},
-        "compile": _compiled(model),
-        "fit": arguments,
+    schedule = _schedule(optimizer)
+    parts = {
+        "model": reason(_model, model)[0],
+        "optimizer": _optimizer(optimizer),
+        "lr_scheduler": schedule,
+        "compile": reason(_compiled, model)[0],
+        "fit": {name: told(value) for name, value in (params | arguments).items() if name not in _DATA},
+        "data": reason(_data, arguments)[0],
+        "callbacks": reason(callbacks_of, callbacks)[0],
     }
-    own, _ = reason(optimizer.get_config) if optimizer is not None else (None, None)
-    config["optimizer"] |= own or {}
+    keras = sys.modules.get("keras.src.backend.config")
     if keras is not None:
-        config["backend"] = keras.backend()
-    return config
+        parts["backend"] = keras.backend()
+    return {name: part for name, part in parts.items() if part}
 
 
-def _size(model: Any) -> dict[str, Any]:
-    def count(weights: Any) -> int:
-        total = 0
-        for weight in weights:
-            size = 1
-            for length in weight.shape:
-                size *= int(length)
-            total += size
-        return total
-
-    sizes, _ = reason(lambda: (count(model.weights), count(model.trainable_weights)))
-    return {"parameters": sizes[0], "trainable_parameters": sizes[1]} if sizes else {}
+def layers_of(model: Any) -> list[dict[str, Any]]:
+    """The layers of a model: name, class, shape of the output, own and trained parameters, and what they were made with."""
+    rows: list[dict[str, Any]] = []
+    for layer in list(model._flatten_layers(include_self=False))[:MOST_LAYERS]:
+        shape, _ = reason(lambda layer=layer: str(tuple(layer.output.shape)))
+        rows.append({"name": layer.name, "class": type(layer).__name__, "output": shape, **_size(layer),
+                     "training": bool(layer.trainable), **made_with(layer)})  # fmt: skip
+    columns = {key: None for row in rows for key in row}
+    return [columns | row for row in rows]
 
 
-def _compiled(model: Any) -> dict[str, Any]:
-    """What `compile` was given, without the optimizer. Keras's own serialisation warns about lambdas, so it is not asked."""
-    given: Any = getattr(getattr(model, "_compile_config", None), "config", None)
-    if not isinstance(given, dict):
-        return {}
-    return {name: _told(value) for name, value in given.items() if name != "optimizer"}
+def made_with(part: Any) -> dict[str, Any]:
+    """What an object was made with: the arguments of its `__init__` that it keeps under the same name."""
+    found: dict[str, Any] = {}
+    held = vars(part)
+    for kind in type(part).__mro__:
+        code = getattr(
+            getattr(vars(kind).get("__init__"), "__wrapped__", vars(kind).get("__init__")), "__code__", None
+        )
+        for name in (
+            code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount] if code is not None else ()
+        ):
+            if (
+                name in held
+                and name not in found
+                and name not in _SETTINGS_IN_ALL_LAYERS
+                and held[name] is not None
+            ):
+                found[name] = told(held[name])
+    return found
 
 
-def _told(value: Any) -> Any:
-    """Names for objects: a loss or a metric by its class, a function by its name."""
+def callbacks_of(callbacks: Iterable[Any]) -> dict[str, dict[str, Any]]:
+    """The settings of the user's callbacks, by class; a second one of a class is numbered."""
+    found: dict[str, dict[str, Any]] = {}
+    for callback in callbacks:
+        name = kind = type(callback).__name__
+        if kind in _OF_KERAS or kind.startswith("AutoTrack"):
+            continue
+        number = 1
+        while name in found:
+            number += 1
+            name = f"{kind}-{number}"
+        found[name] = {key: value for key, value in made_with(callback).items() if is_setting(value)}
+    return found
+
+
+def told(value: Any) -> Any:
+    """What can stand in a config: plain values as they are, an object by its class and settings, a function by its name."""
     if is_setting(value):
         return value
     if isinstance(value, list | tuple):
-        return [_told(item) for item in value]
+        return [told(item) for item in value][:100]
     if isinstance(value, dict):
-        return {str(key): _told(item) for key, item in value.items()}
-    return getattr(value, "__name__", None) or type(value).__name__
+        return {str(key): told(item) for key, item in list(value.items())[:100]}
+    name = getattr(value, "__name__", None)
+    if isinstance(name, str):
+        return name
+    settings = {}
+    if type(value).__module__.startswith("keras.src.") and hasattr(value, "__dict__"):
+        settings = {key: one for key, one in (reason(made_with, value)[0] or {}).items() if is_setting(one)}
+    return {"class": type(value).__name__, **settings} if settings else type(value).__name__
 
 
 def is_setting(value: Any) -> bool:
     """Whether a value can stand in a config as it is."""
-    return value is None or isinstance(value, bool | int | float | str)
+    return value is None or isinstance(value, _PLAIN)
+
+
+def _model(model: Any) -> dict[str, Any]:
+    facts = {"class": type(model).__name__, "name": getattr(model, "name", None), **_size(model)}
+    weights = reason(lambda: sum(_count(w.shape) * _bytes(w.dtype) for w in model.weights))[0]
+    policy = getattr(getattr(model, "dtype_policy", None), "name", None)
+    more = {
+        "parameter_bytes": weights or None,
+        "dtype_policy": policy,
+        "layers": len(model.layers),
+    }
+    return facts | {name: value for name, value in more.items() if value is not None}
+
+
+def _size(model: Any) -> dict[str, Any]:
+    sizes, _ = reason(
+        lambda: [sum(_count(w.shape) for w in part) for part in (model.weights, model.trainable_weights)]
+    )
+    return {"parameters": sizes[0], "trainable_parameters": sizes[1]} if sizes else {}
+
+
+def _count(shape: Any) -> int:
+    size = 1
+    for length in shape:
+        size *= int(length)
+    return size
+
+
+def _bytes(dtype: Any) -> int:
+    digits = "".join(sign for sign in str(dtype).partition("_")[0] if sign.isdigit())
+    return max(1, int(digits or 8) // 8)
+
+
+def _optimizer(optimizer: Any) -> dict[str, Any] | None:
+    if optimizer is None:
+        return None
+    own, _ = reason(optimizer.get_config)
+    return {"class": type(optimizer).__name__, **{name: _plain(value) for name, value in (own or {}).items()}}
+
+
+def _schedule(optimizer: Any) -> dict[str, Any] | None:
+    """Class and settings of a learning rate that is a schedule or a function."""
+    rate = getattr(getattr(optimizer, "inner_optimizer", None) or optimizer, "_learning_rate", None)
+    if rate is None or hasattr(rate, "assign") or isinstance(rate, float):
+        return None
+    own, _ = reason(rate.get_config) if hasattr(rate, "get_config") else ({}, None)
+    name = getattr(rate, "__name__", None) or type(rate).__name__
+    return {"class": name, **{key: _plain(value) for key, value in (own or {}).items()}}
+
+
+def _plain(value: Any) -> Any:
+    """Keras's {"module": …, "class_name": …, "config": {…}} as {"class": …, **config}."""
+    if isinstance(value, dict):
+        if "class_name" in value and isinstance(value.get("config"), dict):
+            return {"class": value["class_name"]} | {key: _plain(one) for key, one in value["config"].items()}
+        return {str(key): _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else told(value)
+
+
+def _compiled(model: Any) -> dict[str, Any]:
+    """What `compile` was given, without the optimizer."""
+    given: Any = getattr(getattr(model, "_compile_config", None), "config", None)
+    if not isinstance(given, dict):
+        return {}
+    return {name: told(value) for name, value in given.items() if name != "optimizer"}
+
+
+def _data(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Class, shapes, types and sizes of what the model is trained on; no row is read."""
+    pairs = {
+        "train": (arguments.get("x"), arguments.get("y")),
+        "validation": arguments.get("validation_data"),
+    }
+    found: dict[str, Any] = {}
+    for name, given in pairs.items():
+        x, y = (*given, None)[:2] if isinstance(given, tuple | list) and given else (given, None)
+        if x is not None:
+            found[name] = {"x": _array(x)} | ({"y": _array(y)} if y is not None else {})
+    if arguments.get("sample_weight") is not None:
+        found["sample_weight"] = _array(arguments["sample_weight"])
+    return found
+
+
+def _array(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {str(key): _array(one) for key, one in list(data.items())[:100]}
+    if isinstance(data, list | tuple) and data and hasattr(data[0], "shape"):
+        return [_array(one) for one in data[:100]]
+    facts: dict[str, Any] = {"class": type(data).__name__}
+    shape = getattr(data, "shape", None)
+    if shape is not None:
+        facts |= {"shape": [int(length) for length in shape], "dtype": str(getattr(data, "dtype", None))}
+        return facts
+    if isinstance(getattr(data, "batch_size", None), int):
+        facts["batch_size"] = data.batch_size
+    batches = getattr(data, "num_batches", None)
+    facts["batches"] = batches if isinstance(batches, int) else reason(len, data)[0]
+    rows = getattr(data, "dataset", None)
+    if rows is not None:
+        facts |= {"dataset": type(rows).__name__, "samples": reason(len, rows)[0]}
+    return {name: value for name, value in facts.items() if value is not None}

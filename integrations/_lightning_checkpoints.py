@@ -3,6 +3,7 @@
 Every save goes through `Trainer.save_checkpoint` (a ModelCheckpoint's, the user's, that of an exception); `save_last="link"`
 through `ModelCheckpoint._link_checkpoint`; every removal of Lightning's through the strategy's `remove_checkpoint`.
 A ModelCheckpoint knows the score of a path before it is saved: `best_k_models` is filled first (its `_update_best_and_save`).
+What a search for a learning rate or a batch size saves, to go back to it and to remove it at its end, is no checkpoint of a training.
 """
 
 import os
@@ -13,6 +14,8 @@ from autotrack import checkpoints
 from autotrack.callback import ByIdentity, open_run
 from autotrack.patcher import Call, Patcher
 from autotrack.run import Run
+
+_OF_A_SEARCH = (".lr_find_", ".scale_batch_size_")
 
 
 class Checkpoints:
@@ -41,7 +44,7 @@ class Checkpoints:
         trainer = call.args[0]
         path = call.kwargs["filepath"] if len(call.args) < 2 else call.args[1]
         run = self._writes(trainer)
-        if run is None:
+        if run is None or _of_a_search(path):
             return None
         saver = self._savers.get(trainer)
         facts = {
@@ -77,7 +80,7 @@ class Checkpoints:
         run = (
             self._writes(strategy.lightning_module.trainer) if strategy.lightning_module is not None else None
         )
-        if run is None:
+        if run is None or _of_a_search(path):
             return None
 
         def end(call: Call) -> None:
@@ -89,6 +92,11 @@ class Checkpoints:
     def _writes(self, trainer: Any) -> Run | None:
         """The run that this process notes the trainer's files in."""
         return self._run_of(trainer) or open_run() if trainer.is_global_zero else None
+
+
+def _of_a_search(path: Any) -> bool:
+    name: str = os.path.basename(os.fsdecode(path))
+    return name.startswith(_OF_A_SEARCH)
 
 
 def _score(saver: Any, path: str) -> dict[str, Any]:

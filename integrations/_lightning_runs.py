@@ -8,9 +8,10 @@ from weakref import ref
 from autotrack import background
 from autotrack.callback import AutoTrack, ByIdentity, Recording, open_run
 from autotrack.integrations._lightning_facts import config_of, summary_of
-from autotrack.integrations._lightning_steps import Rates, Window
+from autotrack.integrations._lightning_steps import Rates, Window, rows_of
 from autotrack.integrations._lightning_stop import stop_facts
-from autotrack.integrations._lightning_values import StepValues
+from autotrack.integrations._lightning_values import StepValues, scalar
+from autotrack.integrations._stopped import pruned
 from autotrack.opening import attach
 from autotrack.options import Options
 from autotrack.process import is_worker
@@ -36,22 +37,39 @@ class Fit(Recording):
         self.epoch_began = perf_counter()
         self.window.begin()
 
+    def take_output(self, trainer: Any, output: Any, arguments: Any) -> None:
+        """What `training_step` returned, as Lightning hands it on, and the arguments that it was given."""
+        loss = output.get("loss") if isinstance(output, dict) else output
+        loss = None if loss is None else scalar(loss)
+        accumulated = trainer.accumulate_grad_batches
+        # Under automatic optimization Lightning has divided it by the number of accumulated batches.
+        if loss is not None and accumulated != 1 and trainer.lightning_module.automatic_optimization:
+            loss = loss * accumulated
+        batch = arguments.get("batch")
+        if batch is None:  # `training_step(self, dataloader_iter)`
+            batch = getattr(getattr(trainer.fit_loop, "_data_fetcher", None), "_batch", None)
+        self.window.add(loss, rows_of(batch))
+
     def record_batch(self, trainer: Any) -> None:
         """Record what is new of the step values, and what was measured where a window of accumulation ends."""
         loop = trainer.fit_loop.epoch_loop
+        step = loop._batches_that_stepped
+        due = self.due(step + 1)
         values = self.values.new(loop._results)
-        if not loop._should_accumulate():
+        if self.window.filled and (trainer.accumulate_grad_batches == 1 or not loop._should_accumulate()):
             self.window.close(values)
-            self.rates.take(values, trainer.optimizers)
-        self.log(values, steps_of(trainer))
+            if due:
+                self.rates.take(values, trainer.optimizers)
+        if due:
+            self.log(values, step)
 
     def epoch_times(self) -> dict[str, float]:
         """How long the epoch took that ends, validations included."""
         return {"auto/epoch_time": perf_counter() - self.epoch_began}
 
-    def tell_stop(self, trainer: Any) -> None:
-        """Record what ended a training that went well; a score on an accelerator is read by the helper thread."""
-        facts = stop_facts(trainer)
+    def tell_stop(self, trainer: Any, error: BaseException | None = None) -> None:
+        """Record what ended the training; a score on an accelerator is read by the helper thread."""
+        facts = stop_facts(trainer, error)
         if _is_settled(facts):
             self.run.update_config({"stopped": facts}, source="lightning")
         else:
@@ -59,6 +77,8 @@ class Fit(Recording):
             background.submit(lambda: run.update_config({"stopped": _settled(facts)}, source="lightning"))
 
     def finish(self, error: BaseException | None = None) -> None:
+        if pruned(self.error or error):
+            self.error = error = None
         super().finish(error)
         self.values.clear()
         self.tracker = None
@@ -117,11 +137,18 @@ class Evaluation:
 class _Elsewhere:
     """The part of a training that another process began and will end."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, log_every: int) -> None:
         self.run = run
+        self.log_every = log_every
 
     def finish(self, error: BaseException | None = None) -> None:
         """The other process does that."""
+
+
+def part_of_another(options: Options) -> Any:
+    """In a process that was spawned or forked for a training: its part of the run that the parent opened; else None."""
+    run = attach() if is_worker() else None
+    return None if run is None else _Elsewhere(run, options.log_every)
 
 
 def begin_recording(trainer: Any, module: Any, tracker: AutoTrack, supervised: bool) -> Fit | None:
@@ -129,19 +156,17 @@ def begin_recording(trainer: Any, module: Any, tracker: AutoTrack, supervised: b
     options = tracker.options
     if options is None:
         return None
-    training: Any = begin_training(
+    training = begin_training(
         "lightning",
         name=type(module).__name__,
         config=config_of(trainer, module, own=_ours(trainer.callbacks)),
         options=options,
         nested="child",
     )
-    run = attach() if training is None and is_worker() else None
-    if run is not None:
-        training = _Elsewhere(run)
-    if training is None:
+    part = training or part_of_another(options)
+    if part is None:
         return None
-    fit = Fit(training, supervised, tracker, module)
+    fit = Fit(part, supervised, tracker, module)
     rows = summary_of(module)
     if rows and module is not None:
         # Writing the table is the helper thread's work; what closes the run waits behind it.
@@ -151,7 +176,7 @@ def begin_recording(trainer: Any, module: Any, tracker: AutoTrack, supervised: b
 
 def steps_of(trainer: Any) -> int:
     """The step that Lightning gives its loggers."""
-    return int(getattr(trainer.fit_loop.epoch_loop, "_batches_that_stepped", trainer.global_step))
+    return int(trainer.fit_loop.epoch_loop._batches_that_stepped)
 
 
 def _begin(trainer: Any, module: Any, options: Options) -> Recording | None:

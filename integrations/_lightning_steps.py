@@ -11,6 +11,8 @@ class Window:
     """The batches between two optimizer steps, and how long they took."""
 
     def __init__(self) -> None:
+        self.filled = False
+        """Whether a batch was added since it began."""
         self._loss: Any = None
         self._batches = 0
         self._samples: int | None = 0
@@ -47,6 +49,7 @@ class Window:
 
     def add(self, loss: Any, rows: int | None) -> None:
         """One batch: its loss (None: unknown) and its number of samples."""
+        self.filled = True
         self._samples = None if rows is None or self._samples is None else self._samples + rows
         if loss is not None:
             self._loss = loss if self._batches == 0 else self._loss + loss
@@ -64,22 +67,24 @@ class Window:
                 values["auto/data_time"] = self._fetching
             if self._samples:
                 values["auto/samples_per_second"] = self._samples / took
-        self._loss, self._batches, self._samples = None, 0, 0
+        self._loss, self._batches, self._samples, self.filled = None, 0, 0, False
         self._began, self._fetching = now, None
 
 
 def rows_of(batch: Any) -> int | None:
     """The number of samples in a batch: the first dimension of the first array in it."""
     for _ in range(4):
+        if isinstance(batch, (list, tuple)):
+            batch = batch[0] if batch else None
+            continue
         shape = getattr(batch, "shape", None)
         if shape is not None:
             return int(shape[0]) if len(shape) else 1
-        if isinstance(batch, (list, tuple)):
-            batch = batch[0] if batch else None
-        elif isinstance(batch, Mapping):
-            batch = next(iter(batch.values()), None)
-        else:
+        if batch is None:
             return None
+        if not isinstance(batch, Mapping):
+            return None
+        batch = next(iter(batch.values()), None)
     return None
 
 
@@ -89,34 +94,50 @@ class Rates:
     def __init__(self) -> None:
         self.new: dict[str, Any] = {}
         """What has changed since it was last taken: metric to rate."""
-        self._last: dict[str, Any] = {}
-        self._names: dict[int, list[tuple[str, ...]]] = {}
+        self._known: dict[int, list[_Group]] = {}
+        self._all_read = False
 
     def read(self, optimizers: Sequence[Any], optimizer: Any) -> None:
         """An optimizer is about to step with these rates."""
         groups = optimizer.param_groups
-        names = self._names.get(id(optimizer))
-        if names is None or len(names) != len(groups):
-            self._names = rate_names(optimizers)
-            names = self._names.get(id(optimizer), [])
-        last, new = self._last, self.new
-        for group, keys in zip(groups, names, strict=False):
+        known = self._known.get(id(optimizer))
+        if known is None or len(known) != len(groups):
+            names = rate_names(optimizers)
+            self._known = {place: [_Group(keys) for keys in names[place]] for place in names}
+            known = self._known.get(id(optimizer), [])
+        for group, before in zip(groups, known, strict=False):
             rate = group.get("lr")
+            if rate is before.rate and type(rate) is float:
+                continue
             # A tensor is known by its version: to compare it would be to wait for its device.
             state = rate if type(rate) is float else (id(rate), getattr(rate, "_version", rate))
-            for key in keys:
-                if last.get(key) != state:
-                    last[key] = state
-                    new[key] = scalar(rate) if hasattr(rate, "detach") else rate
+            if before.state != state:
+                before.rate, before.state = rate, state
+                number = scalar(rate) if hasattr(rate, "detach") else rate
+                if number is not None:
+                    self.new.update(dict.fromkeys(before.keys, number))
 
     def take(self, values: dict[str, Any], optimizers: Sequence[Any]) -> None:
         """Move what is new into `values`; the first time also of optimizers that have not stepped."""
-        if not self._last:
+        if not self._all_read:
+            self._all_read = True
             for optimizer in optimizers:
-                self.read(optimizers, optimizer)
+                if all(group.state is None for group in self._known.get(id(optimizer), ())):
+                    self.read(optimizers, optimizer)
         if self.new:
-            values.update((key, rate) for key, rate in self.new.items() if rate is not None)
+            values.update(self.new)
             self.new = {}
+
+
+class _Group:
+    """A parameter group: its metrics and its last rate."""
+
+    __slots__ = ("keys", "rate", "state")
+
+    def __init__(self, keys: tuple[str, ...]) -> None:
+        self.keys = keys
+        self.rate: Any = None
+        self.state: Any = None
 
 
 def rate_names(optimizers: Sequence[Any]) -> dict[int, list[tuple[str, ...]]]:

@@ -1,22 +1,25 @@
-"""Why a Lightning fit that went well ended: facts for the config, under `stopped`."""
+"""Why a Lightning fit ended: facts for the config, under `stopped`."""
 
 from typing import Any
 
-from autotrack.guard import reason
+from autotrack.callback import AutoTrack
+from autotrack.guard import describe, reason
 from autotrack.integrations._lightning_values import scalar
+from autotrack.integrations._stopped import Reason, failure
 
 
-def stop_facts(trainer: Any) -> dict[str, Any]:
-    """`by`: max_steps, max_epochs, EarlyStopping (the class that it was), max_time, or should_stop, with epoch and step.
+def stop_facts(trainer: Any, error: BaseException | None = None) -> dict[str, Any]:
+    """`by` and `reason` (see `_stopped`), epoch and step.
 
-    It is the first of Lightning's own conditions that holds, in Lightning's order. How an EarlyStopping stood at the end is
-    told in each case.
+    Without an error it is the first of Lightning's own conditions that holds, in Lightning's order. How an EarlyStopping
+    stood at the end is told in each case.
     """
-    loop = trainer.fit_loop
     stoppers = [callback for callback in trainer.callbacks if _watches_a_metric(callback)]
+    by, why = _why(trainer, stoppers) if error is None else (failure(error), describe(error))
     facts: dict[str, Any] = {
-        "by": _by(trainer, stoppers),
-        "epoch": _epochs(loop),
+        "by": by,
+        "reason": why,
+        "epoch": _epochs(trainer.fit_loop),
         "step": trainer.global_step,
     }
     told = {_key(stoppers, callback): early_stopping(callback) for callback in stoppers}
@@ -44,20 +47,30 @@ def has_stopped(callback: Any) -> bool:
     return bool(callback.stopped_epoch) or callback.wait_count >= callback.patience
 
 
-def _by(trainer: Any, stoppers: list[Any]) -> str:
+def _why(trainer: Any, stoppers: list[Any]) -> tuple[Reason, str]:
     loop = trainer.fit_loop
     if 0 <= loop.max_steps <= trainer.global_step:
-        return "max_steps"
-    if loop.max_epochs is not None and 0 <= loop.max_epochs <= loop.epoch_progress.current.processed:
-        return "max_epochs"
+        return "max_steps", f"max_steps={loop.max_steps} reached"
+    if loop.max_epochs is not None and 0 <= loop.max_epochs <= _epochs(loop):
+        return "max_epochs", f"max_epochs={loop.max_epochs} done"
     if not trainer.should_stop:
-        return "end"
+        if loop.max_batches == 0:
+            return "data", "there were no more batches"
+        return "callback", "the loop was left by a StopIteration"
     early = next((callback for callback in stoppers if has_stopped(callback)), None)
     if early is not None:
-        return type(early).__name__
+        return "early_stopping", _no_better(early)
     if any(_has_run_out(callback) for callback in trainer.callbacks):
-        return "max_time"
-    return "should_stop"
+        return "max_time", "max_time is over"
+    names = [type(each).__name__ for each in trainer.callbacks if not isinstance(each, AutoTrack)]
+    who = f", by the module or by {' or '.join(names)}" if names else ", by the module"
+    return "callback", f"trainer.should_stop was set{who}"
+
+
+def _no_better(callback: Any) -> str:
+    said = getattr(callback, "stopping_reason_message", None)
+    name = type(callback).__name__
+    return str(said) if said else f"{name}: {callback.monitor} was no better in {callback.wait_count} checks"
 
 
 def _watches_a_metric(callback: Any) -> bool:

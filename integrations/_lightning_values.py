@@ -42,7 +42,7 @@ class StepValues:
     def new(self, results: Mapping[str, Any] | None) -> dict[str, Any]:
         """Names and values of what was logged since the last call."""
         found: dict[str, Any] = {}
-        known = self._known
+        known, tensor = self._known, sys.modules["torch"].Tensor
         for key, metric in (results or {}).items():
             meta = metric.meta
             if not meta.on_step or metric.has_reset:
@@ -53,7 +53,8 @@ class StepValues:
                 continue
             name = name_of(meta, on_step=True) if before is None else before[1]
             known[key] = value, name
-            number = scalar(value)
+            plain_one = type(value) is tensor and value.is_cpu and value.ndim == 0
+            number = value.item() if plain_one else scalar(value)
             if number is not None:
                 found[name] = number
         return found

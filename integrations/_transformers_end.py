@@ -3,26 +3,21 @@
 from collections.abc import Iterable
 from typing import Any
 
-from autotrack.ending import status_of
 from autotrack.guard import describe
+from autotrack.integrations._stopped import Reason, failure
 
 _OF_THE_TRAINER = ("DefaultFlowCallback", "PrinterCallback", "ProgressCallback", "NotebookProgressCallback")
-
-
-def pruned(error: BaseException | None) -> bool:
-    """Whether a search has given this trial up: that is no failure."""
-    return any(kind.__name__ == "TrialPruned" for kind in type(error).__mro__)
 
 
 def outcome(
     args: Any, state: Any, callbacks: Iterable[Any], error: BaseException | None, data_ended: bool = False
 ) -> dict[str, Any]:
-    """`stopped`: {"by": …, "reason": …}; `best`: metric, value, step and checkpoint, where the Trainer compares them.
+    """`stopped`: why it ended (`_stopped`); `best`: metric, value, step and checkpoint, where the Trainer compares them.
 
-    by: "max_steps", "epochs", "early_stopping", "callback", "data", "pruned", "interrupted" or "error".
     `data_ended`: the last epoch had no batch.
     """
-    found: dict[str, Any] = {"stopped": _stopped(args, state, list(callbacks), error, data_ended)}
+    by, why = _stopped(args, state, list(callbacks), error, data_ended)
+    found: dict[str, Any] = {"stopped": {"by": by, "reason": why}}
     if state.best_metric is not None:
         best = {
             "metric": metric_name(args),
@@ -42,28 +37,27 @@ def metric_name(args: Any) -> str:
 
 def _stopped(
     args: Any, state: Any, callbacks: list[Any], error: BaseException | None, data_ended: bool
-) -> dict[str, str]:
+) -> tuple[Reason, str]:
     at = f"step {state.global_step} of {state.max_steps}"
     if error is not None:
-        by = "pruned" if pruned(error) else "interrupted" if status_of(error) == "interrupted" else "error"
-        return {"by": by, "reason": f"{describe(error)} at {at}"}
+        return failure(error), f"{describe(error)} at {at}"
     if state.global_step >= state.max_steps:
         if args.max_steps > 0:
-            return {"by": "max_steps", "reason": f"max_steps={args.max_steps} reached"}
-        return {"by": "epochs", "reason": f"num_train_epochs={_short(args.num_train_epochs)} done"}
+            return "max_steps", f"max_steps={args.max_steps} reached"
+        return "max_epochs", f"num_train_epochs={_short(args.num_train_epochs)} done"
     for callback in callbacks:
         patience = getattr(callback, "early_stopping_patience", None)
         waited = getattr(callback, "early_stopping_patience_counter", None)
         if isinstance(patience, int) and isinstance(waited, int) and waited >= patience:
-            return {"by": "early_stopping", "reason": f"{_no_better(args, state, waited)}, {at}"}
+            return "early_stopping", f"{_no_better(args, state, waited)}, {at}"
     if state.epoch is not None and state.epoch >= state.num_train_epochs:
-        return {"by": "epochs", "reason": f"num_train_epochs={_short(args.num_train_epochs)} done at {at}"}
+        return "max_epochs", f"num_train_epochs={_short(args.num_train_epochs)} done at {at}"
     if data_ended:
-        return {"by": "data", "reason": f"the data ended at {at}"}
+        return "data", f"the data ended at {at}"
     names = [type(callback).__name__ for callback in callbacks]
     possible = [name for name in names if name not in _OF_THE_TRAINER and not name.startswith("AutoTrack")]
     who = f", by {' or '.join(possible)}" if possible else ""
-    return {"by": "callback", "reason": f"control.should_training_stop was set at {at}{who}"}
+    return "callback", f"control.should_training_stop was set at {at}{who}"
 
 
 def _no_better(args: Any, state: Any, waited: int) -> str:

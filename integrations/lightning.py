@@ -31,8 +31,8 @@ from autotrack.integration import Integration
 from autotrack.integrations._lightning_checkpoints import Checkpoints
 from autotrack.integrations._lightning_fabric import Fabrics
 from autotrack.integrations._lightning_runs import Evaluation, Fit, begin_recording, steps_of
-from autotrack.integrations._lightning_steps import Window, rows_of
-from autotrack.integrations._lightning_values import epoch_values, plain, scalar
+from autotrack.integrations._lightning_steps import Window
+from autotrack.integrations._lightning_values import epoch_values, plain
 from autotrack.patcher import Call
 from autotrack.run import Run
 
@@ -42,26 +42,6 @@ _TARGETS = (
     "lightning.fabric.fabric",
 )
 _SUPPORTS = {"lightning": ">=2.5,<2.7", "pytorch-lightning": ">=2.5,<2.7"}
-
-_UNWANTED = (
-    "on_train_batch_start", "on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step",
-    "on_validation_batch_start", "on_validation_batch_end", "on_test_batch_start", "on_predict_batch_start",
-)  # fmt: skip
-"""Hooks of each batch that only Lightning has, and that nothing of ours waits for."""
-
-
-class Unwanted:
-    """Such a hook: absent for Lightning's loop over the callbacks, a method that does nothing for anybody else.
-
-    Lightning passes over hooks that cannot be called, and spends 5 µs on each that can, also where it does nothing.
-    """
-
-    def __get__(self, owner: Any, kind: Any = None) -> Any:
-        return None if sys._getframe(1).f_code.co_name == "_call_callback_hooks" else _do_nothing
-
-
-def _do_nothing(*args: Any, **kwargs: Any) -> None:
-    """What a hook does that nobody waits for."""
 
 
 class LightningWatch(Watch):
@@ -90,6 +70,9 @@ class LightningWatch(Watch):
             self.patcher.observe(module.Trainer, name, self.begin)
         connector = vars(module)["_LoggerConnector"]
         self.patcher.listen(connector, "update_train_step_metrics", self.batch_end)
+        for kind, name in (("automatic", "_AutomaticOptimization"), ("manual", "_ManualOptimization")):
+            loop = vars(sys.modules[f"{top}.loops.optimization.{kind}"])[name]
+            self.patcher.listen(loop, "run", self.optimized)
         self.patcher.listen(connector, "on_epoch_end", self.epoch_end)
         self.patcher.listen(connector, "update_eval_step_metrics", self.eval_batch_end)
         epoch_loop = sys.modules[f"{top}.loops.training_epoch_loop"]._TrainingEpochLoop
@@ -145,6 +128,13 @@ class LightningWatch(Watch):
         if fit is not None:
             self.fits.set(trainer, fit)
             self.modules.set(module, fit)
+
+    def optimized(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        """`run(…, hook_kwargs)` of the loop around `training_step`: keep the batch's loss; `batch_end` records it."""
+        trainer = args[0].trainer
+        fit = self.fits.get(trainer)
+        if fit is not None and fit.active:
+            fit.take_output(trainer, result, kwargs["kwargs"] if "kwargs" in kwargs else args[-1])
 
     def batch_end(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """Everything of a batch of training is logged."""
@@ -243,7 +233,12 @@ class LightningCallback(Adapter):
         ("lightning.pytorch.callbacks.callback", "Callback"),
         ("pytorch_lightning.callbacks.callback", "Callback"),
     )
-    attributes: ClassVar[dict[str, Any]] = {name: Unwanted() for name in _UNWANTED}
+    passes_over: ClassVar[tuple[str, ...]] = (
+        "on_train_batch_start", "on_train_batch_end", "on_before_zero_grad", "on_before_backward", "on_after_backward",
+        "on_before_optimizer_step", "on_validation_batch_start", "on_validation_batch_end", "on_test_batch_start",
+        "on_test_batch_end", "on_predict_batch_start", "on_predict_batch_end",
+    )  # fmt: skip
+    caller: ClassVar[str] = "_call_callback_hooks"
     watch: ClassVar[LightningWatch] = LightningWatch()
 
     @staticmethod
@@ -264,17 +259,6 @@ class LightningCallback(Adapter):
         fit = self._fit(trainer)
         if fit is not None:
             fit.begin_epoch()
-
-    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Keep the batch's loss; it is recorded with the batch's other values."""
-        fit = self._fit(trainer)
-        if fit is None:
-            return
-        loss: Any = scalar(outputs.get("loss") if isinstance(outputs, dict) else outputs)
-        # Under automatic optimization Lightning has divided it by the number of accumulated batches.
-        if loss is not None and trainer.accumulate_grad_batches != 1 and module.automatic_optimization:
-            loss = loss * trainer.accumulate_grad_batches
-        fit.window.add(loss, rows_of(batch))
 
     def on_validation_start(self, trainer: Any, module: Any) -> None:
         """The time of a validation is not that of a step."""
@@ -306,6 +290,7 @@ class LightningCallback(Adapter):
         fit.error = exception
         if trainer.training:
             fit.record_batch(trainer)
+        fit.tell_stop(trainer, exception)
         if not fit.supervised:
             fit.finish(exception)
 

@@ -26,8 +26,9 @@ from typing import Any, ClassVar
 from autotrack.callback import Adapter, AutoTrack, ByIdentity, Watch, first_of, open_run
 from autotrack.guard import guarded
 from autotrack.integration import Integration
+from autotrack.integrations._stopped import pruned
 from autotrack.integrations._transformers_checkpoints import Checkpoints, folders, tell_removed
-from autotrack.integrations._transformers_end import outcome, pruned
+from autotrack.integrations._transformers_end import outcome
 from autotrack.integrations._transformers_facts import config_of
 from autotrack.integrations._transformers_search import begin_search, searching, trial_number
 from autotrack.integrations._transformers_steps import Inside, Steps, Train, inside
@@ -215,6 +216,8 @@ class TransformersCallback(Adapter):
         if train is None or train.steps is None:
             return
         values = train.steps.take()
+        if not train.due(state.global_step):
+            values = {name: value for name, value in values.items() if name == "auto/nonfinite"}
         if not control.should_log:
             train.record(values, state.global_step)
             return

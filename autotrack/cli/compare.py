@@ -1,5 +1,6 @@
 """`autotrack compare`: runs side by side, what differs first."""
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,10 +12,10 @@ from autotrack.cli.context import complete_runs, opened, say
 from autotrack.cli.output import (
     age_text,
     duration_text,
+    fitted,
     flatten,
     json_text,
     number_text,
-    value_text,
 )
 from autotrack.cli.records import best_places, better, brief, differences, interest
 from autotrack.cli.screen import STATUS_STYLES, Screen
@@ -89,6 +90,7 @@ class _Comparison:
         self.statistic = statistic
         self.directions = directions
         self.everything = everything
+        self.room = sys.maxsize
         self.configs = [flatten(run.config) for run in runs]
         self.facts = [_facts(run) for run in runs]
 
@@ -134,6 +136,7 @@ class _Comparison:
 
     def show(self, screen: Screen) -> None:
         """Print the sections, in blocks of as many runs as find a place beside each other."""
+        self.room = _RUN if screen.terminal else sys.maxsize
         rows: list[Row] = self._head_rows()
         sections: dict[int, tuple[str, str]] = {}
         for title, remark, more in (self._config_rows(), self._fact_rows(), self._metric_rows()):
@@ -196,7 +199,7 @@ class _Comparison:
         return f"{remark}; {len(rows) - ROWS} more rows with --all", rows[:ROWS]
 
     def _cells(self, key: str, rows: Sequence[dict[str, Any]]) -> list[Cell]:
-        return [(value_text(row[key]), "") if key in row else ("-", "dim") for row in rows]
+        return [(fitted(row[key], self.room), "") if key in row else ("-", "dim") for row in rows]
 
     def _metric_cells(self, key: str) -> list[Cell]:
         values = self._values(key)

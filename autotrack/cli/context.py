@@ -22,7 +22,7 @@ INTERRUPTED = 130
 
 
 class Command(TyperCommand):
-    """A command whose help does not call a switch `<bool>`."""
+    """A command whose help does not call a switch `<bool>` and an argument `<str>`."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The parameters and `--help`."""
@@ -59,7 +59,13 @@ def _plain_switches(parameters: list[Any]) -> list[Any]:
     for parameter in parameters:
         if getattr(parameter, "is_flag", False) and parameter.metavar is None:
             parameter.metavar = ""
+        elif parameter.param_type_name == "argument":
+            parameter.display_type_rich = _no_type
     return parameters
+
+
+def _no_type(ctx: Any) -> None:
+    """What the help says of an argument's type: nothing, as they are all words."""
 
 
 def fail(message: str, code: int = MISTAKE) -> None:
@@ -114,21 +120,28 @@ def existing_store(ctx: typer.Context) -> Layout:
 
 def note_fallback(root: Path) -> None:
     """Say so when runs lie in the fallback store, because a store refused them."""
+    from autotrack.cli.output import count_text
+
     place = fallback_store()
     runs = place / "runs"
     if runs.is_dir() and place != root and (number := sum(1 for _ in runs.glob("*/*"))):
         note(
-            f"{number} more in {place}, where runs go when a store refuses them: autotrack --store {place} ls"
+            f"{count_text(number, 'more run')} in {place}, where runs go when a store refuses them: "
+            f"autotrack --store {place} ls"
         )
 
 
 @contextmanager
 def opened(ctx: typer.Context) -> Iterator["Index"]:
     """The index of the store, brought up to date, and closed at the end."""
+    import logging
+
     from autotrack.cli.progress import progress
     from autotrack.index import open_index
 
     layout = existing_store(ctx)
+    # Ctrl-C while a connection is given back ends the command; SQLAlchemy would print its traceback as well.
+    logging.getLogger("sqlalchemy.pool").addHandler(logging.NullHandler())
     index = open_index(layout.root)
     try:
         with progress("Reading runs", quiet=bool(ctx.params.get("as_json"))) as tell:

@@ -11,6 +11,7 @@ from autotrack.cli.output import (
     age_text,
     count_text,
     duration_text,
+    fitted,
     flatten,
     json_text,
     number_text,
@@ -266,7 +267,10 @@ class _Page:
         if change.key == "git.commit" and not self.everything:
             texts = [text[:12] for text in texts]
         if self.screen.terminal and max(map(len, texts)) > self.room:
-            texts = _from_difference(texts[0], texts[1], self.room, self.screen.mark)
+            if all(isinstance(value, float) for value in change.values):
+                texts = [fitted(value, self.room) for value in change.values]
+            else:
+                texts = _from_difference(texts[0], texts[1], self.room, self.screen.mark)
         there = [change.kind != "added", change.kind != "removed"]
         for column, text, has, color in zip(columns[2:], texts, there, ("red", "green"), strict=True):
             column.add(text if has else "-", color if has and change.kind != "same" else "dim")

@@ -102,7 +102,9 @@ def _check_target(output: Path | None, form: str, force: bool) -> None:
                 "Parquet is binary and not for a terminal. Name a file: --output runs.parquet"
             )
         return
-    if output.is_dir() or (output.exists() and not force):
+    if output.is_dir():
+        raise AutotrackError(f"{output} is a folder. Name a file in it: --output {output / f'runs.{form}'}")
+    if output.exists() and not force:
         raise AutotrackError(
             f"{output} is there already, and was left alone. Choose another name, or replace it with --force."
         )

@@ -86,7 +86,6 @@ def command(
     """List runs, newest first."""
     if limit is None:
         limit = 0 if as_json else TABLE_LIMIT
-    note_fallback(store_path(ctx))
     choice = _Choice(project, group, where, archived, everything)
     with opened(ctx) as index:
         runs = choice.runs(index, ordering(index, sort) if sort else None, limit or None)
@@ -101,6 +100,8 @@ def command(
             say_nothing_found(index, project, group, where, archived or everything)
         if not as_json and (unread := index.problems()):
             note(f"{count_text(len(unread), 'journal')} cannot be read; autotrack doctor names them.")
+    if not as_json:
+        note_fallback(store_path(ctx))
 
 
 def _plain(run: "RunRecord", chosen: Mapping[str, Meaning]) -> dict[str, Any]:

@@ -120,6 +120,17 @@ def number_text(value: object, digits: int = 5) -> str:
     return f"{value:.{digits - 1}f}" if text.lstrip("-") == "1" else text
 
 
+def fitted(value: object, room: int) -> str:
+    """A config value as `value_text` has it; a float that is too long for the room with fewer digits."""
+    text = value_text(value)
+    if isinstance(value, float):
+        digits = 16
+        while len(text) > room and digits > 2:
+            digits -= 1
+            text = f"{value:.{digits}g}"
+    return text
+
+
 def float_of(value: int) -> float:
     """A whole number as a float; one too large for it as infinity."""
     try:

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 Tell = Callable[[int, int], None]
 """Takes how much is done, and how much there is in all."""
-SECONDS = 0.5
+SECONDS = 1.0
 _REST = 0.1
 
 
 @contextmanager
 def progress(what: str, size: bool = False, quiet: bool = False) -> Iterator[Tell]:
-    """Show how far some work is, once it has taken half a second; the bar is wiped away at the end.
+    """Show how far some work is, once it has taken a second; the bar is wiped away at the end.
 
     `what`: "Reading runs". `size`: what is counted are bytes. `quiet`: show nothing (`--json`). Nothing is shown either
     where standard error is no terminal or one without colours, and where the answer goes into a pipe, which may be a pager.

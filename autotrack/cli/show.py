@@ -135,7 +135,9 @@ class _Page:
                 self.screen.heading(_title(what))
                 self._pairs(flat)
             elif flat:
-                lines.append((_title(what), ", ".join(_fact(key, value) for key, value in flat.items())))
+                lines.append(
+                    (_title(what), ", ".join(_fact(what, key, value) for key, value in flat.items()))
+                )
         if lines:
             self.screen.heading("Environment")
             wide = max(text_width(clean(title)) for title, _ in lines)
@@ -356,8 +358,12 @@ def _title(what: object) -> str:
     return "GPU" if what == "gpu" else str(what).replace("_", " ").capitalize()
 
 
-def _fact(key: str, value: Any) -> str:
+def _fact(what: str, key: str, value: Any) -> str:
     word = key.rpartition(".")[2]
+    if word in (what, "version"):
+        return value_text(value)
+    if word == "count":
+        return f"{value_text(value)} {what}"
     return f"{word.replace('_', ' ') if word.islower() else word} {value_text(value)}".strip()
 
 

@@ -136,7 +136,9 @@ def _runs(index: "Index", layout: Layout) -> Iterator[Finding]:
     parts = ", ".join(f"{number:,} {state}" for state, number in Counter(states.values()).most_common())
     yield ("runs", "ok", f"{len(states):,} ({parts})" if states else "none yet")
     damaged = [f"{run} ({count_text(lines, 'line')})" for run, lines in index.damaged().items()]
-    yield _named("damaged lines", damaged, "the rest of these runs is whole", "note")
+    yield _named(
+        "damaged lines", damaged, "the rest of these runs is whole; autotrack verify says more", "note"
+    )
     gaps = "lines were dropped while the disk refused writes; show says which"
     yield _named("gaps", index.with_gaps(), gaps, "note")
     markers = [entry.name for entry in os.scandir(layout.open)] if layout.open.is_dir() else []

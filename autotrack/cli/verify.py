@@ -34,8 +34,7 @@ def command(
 ) -> None:
     """Check every recorded line, object and file; exit code 1 when something is damaged or lost.
 
-    Checks checksums, sequence numbers, recorded gaps, objects against their names, sealed files and marks of live runs, and
-    names what was hit. Notes are worth knowing; nothing is lost. It changes nothing.
+    Reads all of it again, names what was hit, and changes nothing. A note is worth knowing; nothing is lost by it.
     """
     from autotrack.verify import verify
 

@@ -1,8 +1,6 @@
 """Many rows at once: tuples and one compiled statement, without the cost of building a statement for each."""
 
-import gc
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -45,19 +43,6 @@ def update_rows(
 def next_pk(connection: Connection, table: Table) -> int:
     """The first free row number; nobody else takes it before the transaction of a writer ends."""
     return int(connection.scalar(select(func.max(table.c.pk))) or 0) + 1
-
-
-@contextmanager
-def without_collector() -> Iterator[None]:
-    """Keep the garbage collector from walking over a hundred thousand rows in the making, again and again."""
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 @lru_cache(64)

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator
 
 from sqlalchemy import Connection, delete, select
 
+from autotrack.collector import without_collector
 from autotrack.guard import warn
-from autotrack.index.bulk import in_groups, without_collector
+from autotrack.index.bulk import in_groups
 from autotrack.index.database import Database
 from autotrack.index.known import FolderState, Place, load_states
 from autotrack.index.schema import (

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
+from autotrack.collector import without_collector
 from autotrack.guard import warn
-from autotrack.index.bulk import in_groups, names_of, update_rows, without_collector
+from autotrack.index.bulk import in_groups, names_of, update_rows
 from autotrack.index.database import Database
 from autotrack.index.discover import Known, Stamp, discover, folder_stamp, journal_bytes
 from autotrack.index.fold import Fact, attempts_of, in_order

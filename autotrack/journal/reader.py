@@ -4,10 +4,8 @@ Nothing in a journal is fatal: a damaged line is counted and skipped, an unknown
 empty, foreign or of a later format is named in `Batch.problem`. What a damaged first line said is taken from elsewhere.
 """
 
-import gc
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from autotrack.collector import without_collector
 from autotrack.journal.format import FORMAT, Event, event_of
 from autotrack.journal.lines import Row, rows_of, split
 from autotrack.journal.source import BLOCK, DamagedFile, Segment, blocks, find_segments, stretches
@@ -124,7 +123,7 @@ class Known:
 def _seqs_before(segment: Segment, end: int) -> Iterator[Ints]:
     """The sequence numbers of a segment up to a byte offset."""
     for block, length in stretches(segment):
-        with _no_collection():
+        with without_collector():
             rows = rows_of(split(block if length <= end else block[:end]))[0]
             seqs = [row[1] for row in rows if _is_integer(row[1])]
         yield np.array(seqs, np.int64)
@@ -184,26 +183,13 @@ def _refusal(batch: Batch) -> str | None:
 def parse(block: bytes, known: Known | None = None) -> Batch:
     """Whole lines, in a batch whose `end` is the length of the block."""
     known = known or Known()
-    with _no_collection():
+    with without_collector():
         rows, damaged = rows_of(split(block))
         batch = Batch(len(block), damaged=damaged)
         _sort_out(_once(rows, known, batch), batch)
         batch.last_seq = known.top
         del rows
     return batch
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Keep the collector from walking over a million short-lived lists, again and again."""
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def _once(rows: list[Row], known: Known, batch: Batch) -> list[Row]:

@@ -69,11 +69,9 @@ class Journal:
         self._ring = Ring(lock=self._state)
         self._pace = Pace()
         self._suspended = self._watching = False
-        self._why = ""
-        self._since = 0.0
+        self._why, self._since = "", 0.0
         self._refused_since: float | None = None
-        self._tears = self._mended = 0
-        self._synced = 0
+        self._tears = self._mended = self._synced = 0
         self._settled = False
 
     def open(self) -> None:
@@ -202,8 +200,7 @@ class Journal:
     def forked(self) -> None:
         """In a forked child: the parent's file is left alone; a file of this process is opened at the first event."""
         self._begin_anew()
-        self.role = "worker"
-        self.fast = None
+        self.role, self.fast = "worker", None
         self._place.leave_behind()
         self._unopened = True
 
@@ -301,6 +298,10 @@ class Journal:
 
     def _resume(self) -> bool:
         """Whether nothing waits any more; then the short way is opened again, unless the disk is slow."""
+        number, seq = self._header
+        if number > self._place.number:  # of a first line that no folder took: no number is to be missing
+            self._header = -1, -1
+            self._keep(seq, encode("beat", seq, time.monotonic_ns(), {}))
         with self._state:
             if self._ring:
                 return False
@@ -361,8 +362,7 @@ class Journal:
         self._suspend(f"{self.path} is gone", quiet=True)
         if not self._place.stem:
             self._place.stem = new_stem(self.rank)
-        again = self._place.recover()
-        self._tears += again
+        self._tears += self._place.recover()
         self._synced = -1
         self.on_return()
 

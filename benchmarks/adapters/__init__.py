@@ -6,7 +6,7 @@ An adapter is imported before its tracker: `settings` is put into the environmen
 import importlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 NAMES = ("floor", "autotrack", "trackio", "wandb", "tensorboardX", "aim", "mlflow", "dvclive")
@@ -50,6 +50,10 @@ class Tracker(ABC):
     @abstractmethod
     def series(self, name: str, key: str) -> tuple[Sequence[int], Sequence[float]]:
         """All steps and values of one metric of one run."""
+
+    def series_again(self, name: str, key: str) -> Callable[[], object] | None:
+        """The same question asked of a run that has been looked up already, where that is another question."""
+        return None
 
     @abstractmethod
     def last(self, name: str) -> Mapping[str, float]:

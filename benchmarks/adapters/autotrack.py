@@ -1,6 +1,6 @@
 """autotrack, from this checkout, as it is set by default: capture of the environment and system counters included."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from adapters import Config, Listed, Row, Tracker
@@ -39,6 +39,10 @@ for step in range(10):
     def series(self, name: str, key: str) -> tuple[Sequence[int], Sequence[float]]:
         found = self._autotrack.get_run(self.native(name)).history(key)[key]
         return found.steps, found.values
+
+    def series_again(self, name: str, key: str) -> Callable[[], object]:
+        run = self._autotrack.get_run(self.native(name))
+        return lambda: run.history(key)[key].values
 
     def last(self, name: str) -> Mapping[str, float]:
         found: Mapping[str, float] = self._autotrack.get_run(self.native(name)).summary

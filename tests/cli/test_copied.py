@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from autotrack.index.seal import seal_folder
 from autotrack.journal.format import encode
 
 Invoke = Callable[..., Any]
@@ -110,3 +111,57 @@ def test_finished_runs_of_another_machine_keep_their_states(answer: Invoke, fill
         elsewhere(folder)
     states = {run["id"]: run["status"] for run in answer("ls", "--all")}
     assert states == {run: ("failed" if name == "broken" else "finished") for name, run in ids.items()}
+
+
+def rsync(source: Path, target: Path, look: Callable[[], object]) -> None:
+    """What `rsync -a` does: a hidden file beside the old one, half written when `look` is called, then renamed, with the source's time."""
+    for path in sorted(source.rglob("*.jsonl*")):
+        copied = target / path.relative_to(source)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        content, times = path.read_bytes(), path.stat()
+        partial = copied.with_name(f".{copied.name}.Xa3bQ9")
+        partial.write_bytes(content[: len(content) // 2])
+        look()
+        partial.write_bytes(content)
+        os.utime(partial, ns=(times.st_atime_ns, times.st_mtime_ns))
+        partial.rename(copied)
+
+
+def test_rsync_of_a_run_again_and_again_while_it_is_written_and_after_it_was_sealed(
+    invoke: Invoke, store: Path, tmp_path: Path
+) -> None:
+    import autotrack
+
+    mirror = tmp_path / "mirror" / ".autotrack"
+    (mirror / "runs").mkdir(parents=True)
+    run = autotrack.init(project="digits", name="live")
+
+    def copied() -> list[str]:
+        """The points in the mirror after rsync, which a reader also looks into meanwhile; rsync twice changes nothing."""
+        points: list[list[str]] = []
+        for _ in range(2):
+            rsync(
+                store / "runs", mirror / "runs", lambda: invoke("--store", mirror, "ls", "--json").exit_code
+            )
+            exported = invoke("--store", mirror, "export", run.id)
+            assert exported.exit_code == 0, exported.output
+            points.append([row["value"] for row in csv.DictReader(io.StringIO(exported.stdout))])
+        assert points[0] == points[1]
+        return points[1]
+
+    for step in range(3):
+        run.log({"loss": step / 2}, step=step)
+        assert copied() == [str(before / 2) for before in range(step + 1)]
+    run.finish()
+    old = os.path.getmtime(next(store.glob("runs/*/*/*.jsonl"))) - 86400
+    for path in store.glob("runs/*/*/*.jsonl"):
+        os.utime(path, (old, old))
+    assert len(copied()) == 3
+    (row,) = json.loads(invoke("--store", mirror, "ls", "--json").stdout)
+    assert (row["id"], row["status"]) == (run.id, "finished")
+    (journal,) = store.glob("runs/*/*/*.jsonl")
+    assert seal_folder(journal.parent, {journal.stem.removesuffix(".0")})
+    assert not journal.exists()
+    assert len(copied()) == 3
+    shutil.rmtree(mirror / "runs" / "digits" / run.id)
+    assert len(copied()) == 3

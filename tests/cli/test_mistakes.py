@@ -34,14 +34,14 @@ def test_an_unknown_run_names_itself_and_what_to_do(process: Invoke, filled: Pat
     refuse(process("show", "nosuchrun1"), "nosuchrun1", "autotrack ls")
 
 
-def test_an_ambiguous_prefix_lists_the_candidates(process: Invoke, store: Path) -> None:
+def test_an_ambiguous_prefix_lists_the_candidates(invoke: Invoke, store: Path) -> None:
     import autotrack
 
     for name in ("abcdefgh22", "abcdefgh33"):
         autotrack.init(project="p", id=name).finish()
-    refuse(process("show", "abcdefgh"), "abcdefgh22", "abcdefgh33")
-    done = process("show", "abcdefgh2")
-    assert done.returncode == 0
+    refused(invoke("show", "abcdefgh"), "abcdefgh22", "abcdefgh33")
+    done = invoke("show", "abcdefgh2")
+    assert done.exit_code == 0
     assert "abcdefgh22" in done.stdout
 
 
@@ -77,33 +77,49 @@ def test_hostile_run_ids_are_only_unknown(invoke: Invoke, filled: Path, run: str
     assert sorted(filled.glob("runs/*/*")) == before
 
 
-def test_wrong_usage_is_2(process: Invoke, filled: Path, ids: Ids) -> None:
+def test_wrong_usage_is_2(process: Invoke, invoke: Invoke, filled: Path, ids: Ids) -> None:
     refuse(process("nosuchcommand"), "nosuchcommand", code=2)
-    refuse(process("ls", "--nosuchoption"), "--nosuchoption", code=2)
-    refuse(process("ls", "--limit", "many"), code=2)
-    refuse(process("compare", ids["sgd"]), code=2)
-    refuse(process("compare", ids["sgd"], ids["adam"], "--stat", "median"), "median", code=2)
-    refuse(process("export", "--format", "xlsx"), "xlsx", code=2)
-    refuse(process("export", "--output", "runs.xlsx"), "runs.xlsx", code=2)
+    refused(invoke("ls", "--nosuchoption"), "--nosuchoption", code=2)
+    refused(invoke("ls", "--limit", "many"), code=2)
+    refused(invoke("compare", ids["sgd"]), code=2)
+    refused(invoke("compare", ids["sgd"], ids["adam"], "--stat", "median"), "median", code=2)
+    refused(invoke("export", "--format", "xlsx"), "xlsx", code=2)
+    refused(invoke("export", "--output", "runs.xlsx"), "runs.xlsx", code=2)
 
 
-def test_a_missing_store_says_where_it_was_looked_for(process: Invoke, store: Path, tmp_path: Path) -> None:
-    refuse(process("ls"), str(store), "--store")
-    refuse(process("--store", tmp_path / "nowhere", "show"), str(tmp_path / "nowhere"))
+def test_an_export_to_a_folder_says_which_file_it_could_be(
+    invoke: Invoke, filled: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    for more in ([], ["--force"]):
+        refused(invoke("export", "--output", tmp_path / "out", "--format", "json", *more), "out/runs.json")
 
 
-def test_a_store_that_is_a_file(process: Invoke, tmp_path: Path) -> None:
+def test_help_names_no_types_of_python(invoke: Invoke) -> None:
+    for command in ("show", "diff", "compare", "tail", "export", "tag", "note", "rm", "verify", "ls"):
+        text = invoke(command, "--help").stdout
+        assert "<str>" not in text, command
+        assert "list[" not in text, command
+        assert "<bool>" not in text, command
+
+
+def test_a_missing_store_says_where_it_was_looked_for(invoke: Invoke, store: Path, tmp_path: Path) -> None:
+    refused(invoke("ls"), str(store), "--store")
+    refused(invoke("--store", tmp_path / "nowhere", "show"), str(tmp_path / "nowhere"))
+
+
+def test_a_store_that_is_a_file(invoke: Invoke, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    refuse(process("--store", tmp_path / "file", "ls"), "not a folder")
-    refuse(process("--store", tmp_path / "file" / "below", "ls"), "error:")
+    refused(invoke("--store", tmp_path / "file", "ls"), "not a folder")
+    refused(invoke("--store", tmp_path / "file" / "below", "ls"), "error:")
 
 
-def test_an_empty_store_has_no_runs_yet(process: Invoke, store: Path) -> None:
+def test_an_empty_store_has_no_runs_yet(invoke: Invoke, store: Path) -> None:
     (store / "runs").mkdir(parents=True)
-    done = process("ls")
-    assert (done.returncode, done.stdout) == (0, "")
+    done = invoke("ls")
+    assert (done.exit_code, done.stdout) == (0, "")
     assert "autotrack run" in done.stderr
-    refuse(process("show"), "no runs yet")
+    refused(invoke("show"), "no runs yet")
 
 
 def test_the_store_may_be_named_by_the_folder_that_holds_it(process: Invoke, filled: Path, ids: Ids) -> None:
@@ -146,16 +162,16 @@ def test_a_read_only_store_is_read_and_refuses_changes_with_a_sentence(filled: P
 
 
 def test_a_run_of_a_later_format_is_named_and_the_others_are_shown(
-    process: Invoke, filled: Path, ids: Ids
+    invoke: Invoke, filled: Path, ids: Ids
 ) -> None:
     make_later(filled, ids["sgd"])
-    done = process("ls")
-    assert done.returncode == 0
+    done = invoke("ls")
+    assert done.exit_code == 0
     assert ids["adam"] in done.stdout
     assert "1 journal cannot be read; autotrack doctor" in done.stderr
-    refuse(process("show", ids["sgd"]), ids["sgd"], "is there and cannot be read", "99")
-    health = process("doctor")
-    assert health.returncode == 1
+    refused(invoke("show", ids["sgd"]), ids["sgd"], "is there and cannot be read", "99")
+    health = invoke("doctor")
+    assert health.exit_code == 1
     assert re.search(r"later formats.*" + ids["sgd"], health.stdout)
 
 
@@ -180,9 +196,9 @@ def make_later(store: Path, run: str) -> None:
     (store / "index.db").unlink(missing_ok=True)
 
 
-def test_a_target_folder_that_is_missing_is_named(process: Invoke, filled: Path, tmp_path: Path) -> None:
-    refuse(process("export", "--output", tmp_path / "no" / "x.csv"), str(tmp_path / "no"))
-    refuse(process("export", "--output", tmp_path, "--format", "csv", "--force"), str(tmp_path))
+def test_a_target_folder_that_is_missing_is_named(invoke: Invoke, filled: Path, tmp_path: Path) -> None:
+    refused(invoke("export", "--output", tmp_path / "no" / "x.csv"), str(tmp_path / "no"))
+    refused(invoke("export", "--output", tmp_path, "--format", "csv", "--force"), str(tmp_path))
 
 
 def test_a_full_disk_while_printing_is_a_sentence(filled: Path) -> None:

@@ -14,7 +14,7 @@ AT_ONCE = "import autotrack.cli.progress as bar; bar.SECONDS = 0"
 SHOW_CURSOR, HIDE_CURSOR = "\x1b[?25h", "\x1b[?25l"
 MANY = (
     "import autotrack\n"
-    "for number in range(400):\n"
+    "for number in range(200):\n"
     "    run = autotrack.init(project='many', name=f'run {number}')\n"
     "    run.log({'loss': 1 / (number + 1)})\n"
     "    run.finish()\n"
@@ -54,7 +54,7 @@ def test_short_work_shows_no_bar(terminal: Invoke) -> None:
 
 
 def test_long_work_shows_a_bar_that_is_wiped_away(terminal: Invoke) -> None:
-    shown = terminal(60, before=SLOW)
+    shown = terminal(80, before=SLOW)
     assert "Counting sheep" in shown.output
     assert "/100.0 KiB" in shown.output
     assert shown.output.endswith("\x1b[2Kcounted\r\n")
@@ -98,4 +98,4 @@ def test_ctrl_c_while_reading_many_runs_leaves_the_terminal_clean(terminal: Invo
     assert shown.output.endswith(("\x1b[2K", "\x1b[2K\r\n"))
     again = terminal("ls", "--limit", "0")
     assert again.code == 0
-    assert sum("run " in line for line in again.lines) == 400
+    assert sum("run " in line for line in again.lines) == 200

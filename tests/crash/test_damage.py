@@ -65,8 +65,8 @@ def damage_often(times: int, folder: Path, chosen: int) -> dict[str, int]:
     return costs
 
 
-def test_two_hundred_hits_cost_only_the_lines_that_they_touch(tmp_path: Path) -> None:
-    costs = damage_often(200, tmp_path, seed())
+def test_sixty_hits_cost_only_the_lines_that_they_touch(tmp_path: Path) -> None:
+    costs = damage_often(60, tmp_path, seed())
     assert costs["lost_most_plain"] <= 20
     assert costs["lost_sealed"] > 0
 
@@ -147,7 +147,7 @@ def cut_sealed(folder: Path, every: int) -> int:
 
 
 def test_a_sealed_journal_cut_anywhere_keeps_every_whole_frame(tmp_path: Path) -> None:
-    assert cut_sealed(tmp_path, 601) > 30
+    assert cut_sealed(tmp_path, 1_801) > 10
 
 
 @pytest.mark.proof
@@ -189,11 +189,12 @@ def test_line_ends_of_another_system_are_read(tmp_path: Path) -> None:
         assert damage.points(read(damage.segment(_written(tmp_path, content)))) == good
 
 
-def test_a_huge_line_of_rubbish_is_passed_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [10_000_000, pytest.param(600_000_000, marks=pytest.mark.proof)])
+def test_a_huge_line_of_rubbish_is_passed_over(tmp_path: Path, size: int) -> None:
     lines = damage.journal(200)
     good = damage.points(read(damage.segment(_written(tmp_path, b"".join(lines)))))
     path = _written(tmp_path, b"".join(lines[:100]))
-    os.truncate(path, path.stat().st_size + 600_000_000)  # sparse: zeros that take no room on the disk
+    os.truncate(path, path.stat().st_size + size)  # sparse: zeros that take no room on the disk
     with open(path, "ab") as file:
         file.write(b"\n" + b"".join(lines[100:]))
     found, _, damaged, problems = damage.read_all(path)

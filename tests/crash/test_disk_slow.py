@@ -20,7 +20,7 @@ def test_on_a_slow_disk_calls_take_microseconds_after_the_first_few(
         TIMED
         + """
 run = autotrack.init(project="p")
-for step in range(400):
+for step in range(250):
     timed(run, "a", step)
     time.sleep(0.01)
 tell_times(skip=20)
@@ -46,13 +46,13 @@ run = autotrack.init(project="p")
 from autotrack import background
 background.drain(20)
 trouble(on=True)
-for step in range(500):
+for step in range(300):
     timed(run, "a", step)
     time.sleep(0.005)
 tell_times(skip=4)
 trouble(on=False)
 wait_for(lambda: not run.waiting())
-timed(run, "a", 500)
+timed(run, "a", 300)
 """,
         **failing(library, tmp_path, "call=write,fsync,open path=/.autotrack delay=400 while=SWITCH"),
     )

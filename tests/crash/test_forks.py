@@ -65,7 +65,7 @@ assert os.listdir("/proc/self/fd").__len__() < 40
 
 
 def storm(victim: Callable[..., Victim], count: int, seconds: float) -> None:
-    one = victim(STORM.replace("COUNT", str(count)).replace("", ""))
+    one = victim(STORM.replace("COUNT", str(count)))
     code, _, errors = one.end(seconds)
     assert code == 0, errors
     assert one.damage() == []

@@ -147,7 +147,8 @@ def test_kills_by_the_kernel_at_every_nth_call_lose_nothing(
     most = {"write": 300, "close": 400, "openat": 400}.get(call, 12)
     for at in range(1, most + 1, 1 if most < 400 else 5):
         inject = f"inject={call}:signal=SIGKILL:when={at}"
-        one = victim(VICTIM, "strace", "-f", "-qq", "-e", "trace=none", "-e", inject, into=f"{call}{at}")
+        strace = ("strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", inject)
+        one = victim(VICTIM, *strace, into=f"{call}{at}")
         one.end()
         killed += not one.said("finished")
         told += len(one.told)

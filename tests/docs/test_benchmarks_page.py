@@ -4,6 +4,8 @@ import copy
 import importlib.util
 import json
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -39,6 +41,31 @@ def result() -> dict[str, Any]:
 def test_the_tables_are_made_from_the_results(page: str, result: dict[str, Any]) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     assert text == tables.filled(text, tables.blocks(result)[ROOT / page])
+
+
+def test_a_table_that_was_changed_by_hand_is_found_and_made_anew(tmp_path: Path) -> None:
+    for name in (
+        "README.md",
+        "docs/benchmarks.md",
+        "benchmarks/tables.py",
+        "benchmarks/peers.toml",
+        "benchmarks/results/peers.json",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    readme = tmp_path / "README.md"
+    right = readme.read_text(encoding="utf-8")
+    readme.write_text(right.replace("| autotrack |", "| autotrack, the best |"), encoding="utf-8")
+    found = made(tmp_path, "--check")
+    assert (found.returncode, "README.md" in found.stderr) == (1, True)
+    assert made(tmp_path).returncode == 0
+    assert readme.read_text(encoding="utf-8") == right
+    assert made(tmp_path, "--check").returncode == 0
+
+
+def made(root: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, str(root / "benchmarks" / "tables.py"), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_every_tracker_has_an_adapter_a_pinned_version_and_a_result_in_every_section(

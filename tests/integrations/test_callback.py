@@ -136,13 +136,20 @@ class Named(autotrack.AutoTrack):
 
 
 def test_pickles_with_its_options_and_without_what_frameworks_hang_on_it():
-    tracker = autotrack.AutoTrack(project="p", name="n", tags=["t"], group="g")
+    tracker = autotrack.AutoTrack(project="p", name="n", tags=["t"], group="g", log_every=7)
     tracker.log = tracker.log_dict = open
     back = pickle.loads(pickle.dumps(tracker))
     assert type(back).__name__ == "AutoTrack"
     assert isinstance(back, autotrack.AutoTrack)
     assert back.options == tracker.options
+    assert back.options.log_every == 7
     assert not {"log", "log_dict"} & set(vars(back))
+
+
+@pytest.mark.parametrize("bad", [0, -1, 0.5, "2", None])
+def test_log_every_counts_steps(bad):
+    with pytest.raises(ValueError, match=r"log_every is .* counts steps"):
+        autotrack.AutoTrack(log_every=bad)
 
 
 def test_pickles_as_the_users_subclass():

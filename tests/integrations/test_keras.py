@@ -138,6 +138,9 @@ def test_takes_the_settings_of_optimizer_compile_and_fit_as_config(store, arm):
         "name": made.name,
         "parameters": 5,
         "trainable_parameters": 5,
+        "parameter_bytes": 20,
+        "dtype_policy": "float32",
+        "layers": 1,
     }
     assert config["backend"] == "torch"
 
@@ -155,16 +158,39 @@ def test_logs_evaluate_after_the_fit_into_its_run_and_nothing_for_predict(store,
 
 
 def test_opens_no_run_where_nothing_is_trained(store, arm):
-    made = net()
-    made.fit(X, Y, epochs=0, verbose=0, callbacks=arm())
-    made.evaluate(X, Y, verbose=0, callbacks=arm())
-    made.predict(X, verbose=0, callbacks=arm())
+    made, callbacks = net(), arm()
+    made.fit(X, Y, epochs=0, verbose=0, callbacks=callbacks)
+    made.evaluate(X, Y, verbose=0)
+    made.predict(X, verbose=0)
     with pytest.raises(ValueError, match="compile"):
-        keras.Sequential([keras.layers.Dense(1)]).fit(X, Y, callbacks=arm())
+        keras.Sequential([keras.layers.Dense(1)]).fit(X, Y, callbacks=callbacks)
     assert not store.exists()
     with autotrack.init(project="p"):
-        loss, _ = made.evaluate(X, Y, verbose=0, callbacks=arm())
+        loss, _ = made.evaluate(X, Y, verbose=0, callbacks=callbacks)
     assert values(only_run(), "test_loss") == [loss]
+
+
+def test_an_evaluation_without_a_fit_has_a_run_where_it_was_given_an_autotrack(store):
+    made, tracker = net(), autotrack.AutoTrack(name="mine")
+    loss, mae = made.evaluate(X, Y, verbose=0, callbacks=[tracker])
+    run = only_run()
+    assert (run.name, run.status, run.config["evaluation"]) == ("mine", "finished", "evaluate")
+    assert (values(run, "test_loss"), values(run, "test_mae")) == ([loss], [mae])
+    made.predict(X, verbose=0, callbacks=(tracker,))
+    run = max(autotrack.runs(), key=lambda run: run.created)
+    assert (run.config["evaluation"], run.status) == ("predict", "finished")
+    assert values(run, "auto/predict_time")[0] > 0
+
+
+def test_an_evaluation_by_a_callback_is_recorded_at_the_step_of_the_fit(store, arm):
+    found = []
+
+    class Tests(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            found.append(self.model.evaluate(X[:9], Y[:9], verbose=0)[0])
+
+    net().fit(X, Y, callbacks=[*arm(), Tests()], validation_data=(X, Y), **PLAIN)
+    assert points(only_run(), "test_loss") == list(zip([4, 8], found, strict=True))
 
 
 def test_a_second_fit_has_a_run_of_its_own(store, arm):
@@ -173,7 +199,8 @@ def test_a_second_fit_has_a_run_of_its_own(store, arm):
     second = made.fit(X, Y, callbacks=callbacks, **{**PLAIN, "initial_epoch": 2, "epochs": 3}).history
     runs = sorted(autotrack.runs(), key=lambda run: run.created)
     assert points(runs[0], "loss") == list(zip([4, 8], first["loss"], strict=True))
-    assert points(runs[1], "loss") == [(4, second["loss"][0])]
+    assert points(runs[1], "loss") == [(12, second["loss"][0])]  # behind the eight steps of two epochs
+    assert [step for step, _ in points(runs[1], "auto/loss")] == [9, 10, 11, 12]
     assert values(runs[1], "epoch") == [2]
 
 
@@ -265,8 +292,7 @@ def test_records_a_loop_of_the_users_own_around_a_callback_list(store):
     callbacks.on_train_end()
     run = only_run()
     assert points(run, "loss") == [(3, means[-1])]
-    alone = [means[0], 2 * means[1] - means[0], 3 * means[2] - 2 * means[1]]
-    assert values(run, "auto/loss") == pytest.approx(alone)
+    assert values(run, "auto/loss") == means  # `train_on_batch` begins its means anew
     assert run.status == "finished"
 
 
@@ -287,7 +313,8 @@ def test_records_the_reported_loss_of_a_train_step_of_the_users_own(store, arm):
     made.compile(optimizer="sgd", loss="mse")
     history = made.fit(X, Y, callbacks=arm(), **PLAIN).history
     run = only_run()
-    assert points(run, "auto/reported_loss") == [(step, 2.5) for step in range(1, 9)]
+    assert points(run, "auto/reported/loss") == [(step, 2.5) for step in range(1, 9)]
+    assert points(run, "auto/reported/extra") == [(step, 1.5) for step in range(1, 9)]
     assert "auto/loss" not in run.summary
     assert values(run, "extra") == history["extra"]
 

@@ -1,7 +1,5 @@
 """Lightning in both namespaces: what is recorded equals what Lightning computes, and the training is the untracked one."""
 
-import gc
-import importlib
 import random
 import subprocess
 import sys
@@ -18,6 +16,7 @@ from autotrack.testing import only_run, points
 
 pytestmark = pytest.mark.filterwarnings("default")
 FRAMEWORK = "lightning"
+both_names = pytest.mark.parametrize("pl", ["lightning.pytorch", "pytorch_lightning"], indirect=True)
 
 ROWS, BATCH = 20, 8
 SILENT = {
@@ -26,11 +25,6 @@ SILENT = {
     "enable_model_summary": False,
     "enable_checkpointing": False,
 }
-
-
-@pytest.fixture(scope="module", params=["lightning.pytorch", "pytorch_lightning"])
-def pl(request: pytest.FixtureRequest) -> Any:
-    return importlib.import_module(request.param)
 
 
 def data() -> DataLoader:
@@ -102,6 +96,7 @@ def batch_mean(values: list[float]) -> float:
     return float(total / sum(sizes))
 
 
+@both_names
 def test_records_every_logged_value_at_its_step(store, pl, arm):
     net = model(pl)
     trainer(pl, arm()).fit(net, data(), [data(), data()])
@@ -124,32 +119,7 @@ def test_records_every_logged_value_at_its_step(store, pl, arm):
         assert points(run, f"val/dataloader_idx_{loader}") == [(2, means[0]), (5, means[1])]
 
 
-def test_gives_the_names_steps_and_values_that_a_logger_of_lightning_gets(store, pl, arm):
-    seen: list[tuple[str, int, float]] = []
-
-    class Memory(pl.loggers.Logger):
-        name, version = "memory", 0
-
-        def log_metrics(self, metrics: Any, step: int) -> None:
-            seen.extend((key, step, value) for key, value in metrics.items())
-
-        def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-            pass
-
-    net = model(pl)
-
-    def validation_step(batch: Any, batch_idx: int) -> None:
-        net.log("v", net.loss(batch), on_step=True, on_epoch=True)
-
-    net.validation_step = validation_step
-    trainer(pl, arm(), logger=Memory(), log_every_n_steps=1).fit(net, data(), data())
-    run = only_run()
-    keys = {key for key, _, _ in seen} - {"epoch"}
-    assert {"loss_step", "loss_epoch", "late", "end", "metric", "v_step", "v_epoch"} <= keys
-    for key in keys:
-        assert points(run, key) == [(step, value) for name, step, value in seen if name == key]
-
-
+@both_names
 def test_leaves_weights_random_state_and_metrics_as_they_are_untracked(store, pl):
     def train(callbacks: list[Any]) -> Any:
         random.seed(3)
@@ -263,12 +233,6 @@ def test_records_a_failure_and_hands_it_on(store, pl, arm):
     assert autotrack.active_run() is None
 
 
-def test_records_an_interrupt_as_one(store, pl, arm):
-    with pytest.raises((SystemExit, KeyboardInterrupt)):
-        trainer(pl, [*arm(), Boom(pl, KeyboardInterrupt())]).fit(model(pl), data())
-    assert only_run().status == "interrupted"
-
-
 def test_opens_no_run_where_nothing_is_trained(store, pl, arm):
     def fails_in_validation(batch: Any, batch_idx: int) -> None:
         raise ValueError("sanity")
@@ -357,62 +321,6 @@ def test_the_first_of_two_autotracks_acts(store, pl):
     trainer(pl, [first, second]).fit(net, data())
     assert only_run().project == "first"
     assert points(only_run(), "auto/loss") == list(enumerate(net.said["loss"]))
-
-
-def test_autolog_leaves_a_trainer_with_an_autotrack_alone(store, pl):
-    autotrack.autolog(project="autolog")
-    made = trainer(pl, [autotrack.AutoTrack(project="mine")])
-    before = list(made.callbacks)
-    made.fit(model(pl), data())
-    autotrack.autolog(disable=True)
-    assert only_run().project == "mine"
-    assert made.callbacks == before
-
-
-def test_autolog_serves_trainers_made_before_it_and_leaves_their_callbacks(store, pl):
-    mine = [pl.callbacks.LambdaCallback()]
-    made = trainer(pl, mine)
-    before = list(made.callbacks)
-    autotrack.autolog(project="p", tags=["t"], group="g")
-    made.fit(model(pl), data())
-    autotrack.autolog(disable=True)
-    assert made.callbacks == before
-    run = only_run()
-    assert (run.project, tuple(run.tags), run.group) == ("p", ("t",), "g")
-
-
-def test_autolog_switched_off_restores_the_originals(store, pl):
-    connector = importlib.import_module(f"{pl.__name__}.trainer.connectors.logger_connector.logger_connector")
-    gc.collect()
-    autotrack.autolog()
-    autotrack.autolog(disable=True)
-    owners = {
-        pl.Trainer: ("fit", "validate", "test"),
-        connector._LoggerConnector: ("update_train_step_metrics", "on_epoch_end"),
-    }
-    before = {name: vars(owner)[name] for owner, names in owners.items() for name in names}
-    assert all(function.__module__.startswith(pl.__name__) for function in before.values())
-    assert not any(hasattr(function, "__autotrack_patch__") for function in before.values())
-    autotrack.autolog()
-    assert vars(pl.Trainer)["fit"] is not before["fit"]
-    made = trainer(pl)
-    made.fit(model(pl), data())
-    autotrack.autolog(disable=True)
-    made.fit_loop.max_epochs = 4
-    made.fit(model(pl), data())
-    assert {name: vars(owner)[name] for owner, names in owners.items() for name in names} == before
-    assert len(autotrack.runs()) == 1
-
-
-def test_a_learning_rate_search_is_not_recorded(store, pl, arm, tmp_path):
-    tuner = importlib.import_module(f"{pl.__name__}.tuner").Tuner
-    made = trainer(pl, arm(), enable_checkpointing=True, default_root_dir=tmp_path)
-    net = model(pl)
-    tuner(made).lr_find(net, data(), num_training=3)
-    assert not store.exists()
-    searched = len(net.said["loss"])
-    made.fit(net, data())
-    assert points(only_run(), "loss_step") == list(enumerate(net.said["loss"][searched:]))
 
 
 def test_does_not_keep_the_module_alive(store, pl):

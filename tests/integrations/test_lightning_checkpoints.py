@@ -22,11 +22,6 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(scope="module", params=["lightning.pytorch", "pytorch_lightning"])
-def pl(request: pytest.FixtureRequest) -> Any:
-    return importlib.import_module(request.param)
-
-
 def model(pl: Any, fails_at: int | None = None) -> Any:
     class Net(pl.LightningModule):
         def __init__(self) -> None:

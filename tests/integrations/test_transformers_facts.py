@@ -153,7 +153,7 @@ def test_model_optimizer_and_schedule_are_recorded(store, arm):
     ("settings", "by", "words"),
     [
         ({"max_steps": 2}, "max_steps", "max_steps=2"),
-        ({"num_train_epochs": 1}, "epochs", "num_train_epochs=1"),
+        ({"num_train_epochs": 1}, "max_epochs", "num_train_epochs=1"),
     ],
 )
 def test_a_training_that_is_done_says_by_what(store, arm, settings, by, words):

@@ -12,17 +12,25 @@ from oracle import Victim, read_store
 
 from autotrack.journal.format import Event
 
-# `timed` is the oracle's `log` with a look at the clock around the call alone; the longest calls are told at the end.
+# `timed` is the oracle's `log` with a look at the clock around the call alone, less the time in which other processes had the
+# processor; the longest calls are told at the end.
 TIMED = """
 import atexit, resource
 from autotrack.journal import place, writer
 from autotrack import session
 times = []
+def queued():
+    try:
+        with open("/proc/thread-self/schedstat") as file:
+            return int(file.read().split()[1]) / 1e9
+    except OSError:  # no descriptor left
+        return 0.0
 def timed(run, key, step):
-    values = {key: value(key, step)}
+    values, waited = {key: value(key, step)}, queued()
     began = time.perf_counter()
     run.log(values, step=step)
-    times.append(time.perf_counter() - began)
+    took = time.perf_counter() - began
+    times.append(max(0.0, took - (queued() - waited)))
     tell("m", run.id, key, step)
 def tell_times(skip=0):
     ordered = sorted(times[skip:])

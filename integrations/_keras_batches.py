@@ -1,0 +1,145 @@
+"""The values of single batches, out of the means of an epoch so far that Keras tells its callbacks, and how long they took."""
+
+from collections.abc import Iterable
+from threading import Lock
+from time import perf_counter
+from typing import Any
+
+from autotrack.integrations._keras_rates import Rates
+
+Told = tuple[int, dict[str, Any]]
+"""How many batches of the epoch are done, and values."""
+
+
+class Batches:
+    """The batches of an epoch; what is told of them comes in any order.
+
+    `means`: the metrics that are means over samples, and so can be taken apart. `sizes`: (batch size, samples), None where
+    unknown: then all batches count alike. `alone`: what Keras is told are no means of an epoch, but may be anything.
+    """
+
+    def __init__(self, means: Iterable[str], sizes: tuple[int, int] | None, alone: bool = False) -> None:
+        self.done = 0
+        """How many are through."""
+        self.stride = 1
+        self.rates = Rates()
+        self._names = {name: f"auto/batch/{name}" for name in means} | {"loss": "auto/loss"}
+        if alone:
+            self._names = {}
+        self._sizes = sizes
+        self._lock = Lock()
+        self.begin_epoch()
+
+    def begin_epoch(self) -> None:
+        """Keras begins new means."""
+        self.done = 0
+        self._means: dict[str, float] = {}
+        self._waiting: dict[int, tuple[dict[str, Any], float]] = {}
+        self._last = perf_counter()
+
+    def add(self, count: int, logs: dict[str, Any]) -> list[Told]:
+        """The means after `count` batches are known; the values of what follows without a gap."""
+        now = perf_counter()
+        with self._lock:
+            if count == self.done + self.stride and not self._waiting:
+                return [self._values(count, logs, now)]
+            self._waiting[count] = dict(logs), now
+            found = []
+            while (after := self.done + self.stride) in self._waiting:
+                found.append(self._values(after, *self._waiting.pop(after)))
+            return found
+
+    def rest(self) -> list[Told]:
+        """What stands behind a gap: the end of an epoch whose last execution was shorter."""
+        with self._lock:
+            return [self._values(count, *self._waiting.pop(count)) for count in sorted(self._waiting)]
+
+    def _values(self, count: int, logs: dict[str, Any], now: float) -> Told:
+        first = self.done
+        before, after = self._weight(first), self._weight(count)
+        values: dict[str, Any] = {}
+        for name, mean in logs.items():
+            if type(mean) is not float:
+                continue
+            key = self._names.get(name)
+            if key is None:
+                values[name if name.startswith("auto/") else f"auto/reported/{name}"] = mean
+                continue
+            if before:
+                values[key] = (after * mean - before * self._means.get(name, 0.0)) / (after - before)
+            else:
+                values[key] = mean
+            self._means[name] = mean
+        self._time(values, now, count - first, after - before)
+        self.rates.take(first, count, values)
+        self.done = count
+        return count, values
+
+    def _time(self, values: dict[str, Any], now: float, batches: int, samples: int) -> None:
+        took = now - self._last
+        if took > 0:  # worker threads may overtake each other
+            self._last = now
+            values["auto/step_time"] = took / batches
+            if self._sizes is not None:
+                values["auto/samples_per_second"] = samples / took
+
+    def _weight(self, count: int) -> int:
+        if self._sizes is None:
+            return count
+        batch, samples = self._sizes
+        return min(count * batch, samples)
+
+
+def sizes_of(arguments: dict[str, Any]) -> tuple[int, int] | None:
+    """(batch size, samples) of a fit on arrays, tensors or a torch DataLoader; None where batches may have any size."""
+    x: Any = arguments.get("x")
+    if arguments.get("steps_per_epoch") is not None:
+        return None
+    if type(x).__name__ == "DataLoader" and isinstance(getattr(x, "batch_size", None), int):
+        if type(getattr(x, "batch_sampler", None)).__name__ != "BatchSampler" or not hasattr(
+            x.dataset, "__len__"
+        ):
+            return None
+        return x.batch_size, len(x.sampler)
+    while isinstance(x, list | tuple | dict) and x:
+        x = next(iter(x.values() if isinstance(x, dict) else x))
+    shape = getattr(x, "shape", None)
+    if not shape:
+        return None
+    samples, split = int(shape[0]), arguments.get("validation_split") or 0.0
+    if split and arguments.get("validation_data") is None:
+        samples = int(samples * (1.0 - split))
+    return int(arguments.get("batch_size") or 32), samples
+
+
+def means_of(model: Any, weighted: bool) -> list[str]:
+    """The metrics of a model that are means over the samples of an epoch, under the names that they have in the logs.
+
+    Left out are metrics that are no means (AUC, precision, a root), those that are weighted, functions of the user's own
+    (one may return a mean of its batch, which then counts once), and all where a mask leaves samples out.
+    `weighted`: whether samples may have weights.
+    """
+    layers = model._flatten_layers()
+    if any(type(layer).__name__ == "Masking" or getattr(layer, "mask_zero", False) for layer in layers):
+        return []
+    compiled = getattr(model, "_compile_metrics", None)
+    groups = list(getattr(compiled, "_flat_metrics", None) or [])
+    if not weighted:
+        groups += list(getattr(compiled, "_flat_weighted_metrics", None) or [])
+    found = [metric.name for metric in getattr(getattr(model, "_compile_loss", None), "metrics", None) or []]
+    for group in groups:
+        prefix = f"{group.output_name}_" if getattr(group, "output_name", None) else ""
+        metrics = getattr(group, "metrics", None) or []
+        found += [prefix + metric.name for metric in metrics if _is_mean(metric)]
+    return [name for name in found if found.count(name) == 1]
+
+
+def _is_mean(metric: Any) -> bool:
+    """Whether a metric is one of Keras's own that hands out the mean of a number for each sample."""
+    kinds = {base.__name__: base for base in type(metric).__mro__}
+    parts = (type(metric), getattr(metric, "_fn", None))
+    return (
+        "MeanMetricWrapper" in kinds
+        and all(str(getattr(part, "__module__", "")).startswith("keras.src.") for part in parts)
+        and type(metric).result is vars(kinds["Mean"])["result"]
+    )

@@ -1,0 +1,69 @@
+"""Why a Keras fit stopped, and its best epoch: config, written at the end."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from autotrack.guard import describe
+from autotrack.integrations._stopped import Reason, failure
+from autotrack.values import number
+
+
+def outcome(
+    callbacks: Iterable[Any],
+    error: BaseException | None,
+    *,
+    epoch: int,
+    epochs: Any,
+    step: int,
+    loss: Any,
+    told: bool,
+) -> dict[str, Any]:
+    """`stopped`: {"by": …, "reason": …, "epoch": epochs done, "step": …}; `best`, where a callback compares epochs.
+
+    `epochs`: how many were to be done, as Keras counts them; `loss`: the last one of a batch; `told`: whether
+    `model.stop_training` was set.
+    """
+    callbacks = list(callbacks)
+    by, why = _stopped(callbacks, error, epoch, epochs, loss, told)
+    found: dict[str, Any] = {"stopped": {"by": by, "reason": why, "epoch": epoch, "step": step}}
+    best = next((best for best in map(_best, callbacks) if best), None)
+    return found | ({"best": best} if best else {})
+
+
+def _stopped(
+    callbacks: list[Any], error: BaseException | None, epoch: int, epochs: Any, loss: Any, told: bool
+) -> tuple[Reason, str]:
+    at = f"after epoch {epoch} of {epochs}"
+    if error is not None:
+        return failure(error), f"{describe(error)}, {at}"
+    names = [name for name in (type(callback).__name__ for callback in callbacks) if name != "AutoTrack"]
+    if told and "TerminateOnNaN" in names and isinstance(loss, float) and not math.isfinite(loss):
+        return "callback", f"TerminateOnNaN: the loss was {loss} in epoch {epoch} of {epochs}"
+    if not isinstance(epochs, int) or epoch >= epochs:
+        return "max_epochs", f"epochs={epochs} done"
+    for callback in callbacks:
+        if told and hasattr(callback, "patience") and getattr(callback, "stopped_epoch", None):
+            best = _short(getattr(callback, "best", None))
+            waited = f"{callback.wait} epoch" + ("s" if callback.wait != 1 else "")
+            return "early_stopping", f"{callback.monitor} was no better than {best} in {waited}, {at}"
+    if not told:
+        return "callback", f"it came to its end {at}"
+    return "callback", f"model.stop_training was set, {at}" + (f", by {' or '.join(names)}" if names else "")
+
+
+def _best(callback: Any) -> dict[str, Any]:
+    """Metric, value and epoch (Keras's index) of an EarlyStopping, or metric, value and path of a ModelCheckpoint."""
+    value, monitor = getattr(callback, "best", None), getattr(callback, "monitor", None)
+    if value is None or not isinstance(monitor, str):
+        return {}
+    found: dict[str, Any] = {"metric": monitor, "value": number(value)}
+    if hasattr(callback, "best_epoch"):
+        return found | {"epoch": callback.best_epoch}
+    if getattr(callback, "save_best_only", False):
+        return found | {"checkpoint": str(callback.filepath)}
+    return {}
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, (int, float)) else str(value)

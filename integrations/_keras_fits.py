@@ -1,0 +1,236 @@
+"""What is recorded of a `fit`, an `evaluate` and a `predict` of Keras: what their hooks are handed to."""
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+from weakref import ref
+
+from autotrack import background
+from autotrack.callback import Recording, open_run
+from autotrack.guard import guarded, reason
+from autotrack.integrations._keras_batches import Batches, Told, means_of, sizes_of
+from autotrack.integrations._keras_config import config_of, has_own_train_step, layers_of
+from autotrack.integrations._keras_end import outcome
+from autotrack.integrations._stopped import pruned
+from autotrack.options import Options
+from autotrack.run import Run
+from autotrack.training import begin_training
+
+
+class Fit:
+    """One `fit` of one model, told by hooks; its run begins with the first epoch.
+
+    The user's callbacks stand between `first` and `last`: what a callback of theirs adds to the logs of an epoch is seen,
+    and a batch or an epoch in which one of them raises is not lost. `began` is called with the model when the run begins.
+    """
+
+    def __init__(
+        self, options: Options, arguments: dict[str, Any], callbacks: list[Any], supervised: bool,
+        began: Callable[[Any, "Fit"], None],
+    ) -> None:  # fmt: skip
+        self.recording: Recording | None = None
+        self.step = 0
+        """How many batches were trained before this epoch."""
+        self.batches = Batches((), None)
+        self.own_batches = False
+        """Whether the batches of a loop of the user's own are trained by `train_on_batch`."""
+        self._options = options
+        self._arguments = arguments
+        self._callbacks = callbacks
+        self._supervised = supervised
+        self._began = began
+        self._model: Any = lambda: None
+        self._params: dict[str, Any] = {}
+        self._index = self._epochs = 0
+        self._epoch_began = 0.0
+        self._epoch: dict[str, Any] | None = None
+        self._loss: Any = None
+
+    @property
+    def first(self) -> dict[str, Callable[..., None]]:
+        """The hooks that come before those of the user's callbacks."""
+        return {
+            "set_model": self.set_model,
+            "set_params": self.set_params,
+            "on_epoch_begin": self.begin_epoch,
+            "on_train_batch_end": self.end_batch,
+            "on_epoch_end": self.end_batches,
+        }
+
+    @property
+    def last(self) -> dict[str, Callable[..., None]]:
+        """The hooks that come behind those of the user's callbacks."""
+        return {
+            "on_epoch_begin": self.read_rate,
+            "on_train_batch_begin": self.begin_batch,
+            "on_epoch_end": self.end_epoch,
+        }
+
+    @property
+    def active(self) -> bool:
+        """Whether it goes on."""
+        return self.recording is not None and self.recording.active
+
+    @property
+    def run(self) -> Run | None:
+        """Its run, once it has begun, also when it is over."""
+        return None if self.recording is None else self.recording.run
+
+    @property
+    def place(self) -> dict[str, int]:
+        """The step that it has reached, and Keras's index of the epoch."""
+        return {"step": self.step + self.batches.done, "epoch": self._index}
+
+    def set_model(self, model: Any) -> None:
+        """Which model: kept weakly."""
+        self._model = ref(model)
+
+    def set_params(self, params: Any) -> None:
+        """`epochs`, `steps`, `verbose`."""
+        self._params = dict(params or {})
+
+    def begin_epoch(self, epoch: int, logs: Any = None) -> None:
+        """An epoch begins, and with the first one the run."""
+        if self.recording is None:
+            self._begin(epoch)
+        self._index = epoch
+        self._epoch_began = perf_counter()
+        self.batches.begin_epoch()
+
+    def read_rate(self, epoch: int, logs: Any = None) -> None:
+        """Every callback has set what it sets at the beginning of an epoch."""
+        self.batches.rates.begin_epoch(getattr(self._model(), "optimizer", None))
+
+    def begin_batch(self, batch: int, logs: Any = None) -> None:
+        """A batch (or `steps_per_execution` of them) is about to be trained; in the thread that trains."""
+        self.batches.rates.before(batch)
+
+    def end_batch(self, batch: int, logs: Any = None) -> None:
+        """A batch (or `steps_per_execution` of them) is done; perhaps in a worker thread, in any order."""
+        # A last execution that is shorter than `steps_per_execution` is reported as if it were whole.
+        done = min(batch + 1, self._params.get("steps") or batch + 1)
+        logs = logs or {}
+        self._loss = logs.get("loss")
+        if self.own_batches:  # `train_on_batch` has begun its means anew
+            logs = {
+                ("auto/loss" if name == "loss" else f"auto/batch/{name}"): one for name, one in logs.items()
+            }
+        self._record(self.batches.add(done, logs))
+
+    def end_batches(self, epoch: int, logs: Any = None) -> None:
+        """All batches of the epoch are done, and its validation; the user's callbacks see its logs after us."""
+        self._record(self.batches.rest())
+        self.step += self.batches.done
+        self.batches.done = 0
+        self._epochs = epoch + 1
+        self._epoch = {} if logs is None else logs
+        self._times = {"epoch": epoch, "auto/epoch_time": perf_counter() - self._epoch_began}
+
+    def end_epoch(self, epoch: int = 0, logs: Any = None) -> None:
+        """The user's callbacks have seen the logs of the epoch, and have added to them what they add."""
+        if self._epoch is not None and self.recording is not None:
+            values, self._epoch = {**self._epoch, **(logs or {}), **self._times}, None
+            self.recording.log(values, self.step)
+
+    def log_test(self, logs: Any) -> None:
+        """What `evaluate` found: behind the fit at the step that it reached, inside of it at the present one."""
+        if self.recording is not None:
+            step = self.step + self.batches.done
+            self.recording.log({f"test_{name}": value for name, value in (logs or {}).items()}, step)
+
+    def finish(self, error: BaseException | None = None) -> None:
+        """The fit has returned, or raised."""
+        if not self.active or self.recording is None:
+            return
+        with guarded("recording how a fit ended"):
+            self.end_epoch()
+            model = self._model()
+            told = bool(getattr(model, "stop_training", False))
+            epochs = self._params.get("epochs")
+            place = {"epoch": self._epochs, "step": self.place["step"]}
+            facts = outcome(self._callbacks, error, epochs=epochs, loss=self._loss, told=told, **place)
+            self.recording.run.update_config(facts, source="keras")
+        self.recording.finish(None if pruned(error) else error)
+        self._callbacks, self._arguments = [], {}
+
+    def _begin(self, epoch: int) -> None:
+        model, arguments = self._model(), self._arguments
+        training = begin_training(
+            "keras",
+            name=getattr(model, "name", None),
+            config=config_of(model, arguments, self._params, self._callbacks),
+            options=self._options,
+            nested="child",
+        )
+        self._arguments = {}
+        if training is None:
+            return
+        self.recording = Recording(training, self._supervised)
+        self._begin_batches(model, arguments)
+        self.step = self._steps_before(model, epoch)
+        self._epochs = epoch
+        self._began(model, self)
+        rows, _ = reason(layers_of, model)
+        if rows:
+            background.submit(training.run.log_table, "model_summary", rows)
+
+    def _begin_batches(self, model: Any, arguments: dict[str, Any]) -> None:
+        data = arguments.get("x")
+        weights = [arguments.get(name) for name in ("sample_weight", "class_weight")]
+        weighted = any(one is not None for one in weights) or not (
+            hasattr(data, "shape") or isinstance(data, list)
+        )
+        alone = has_own_train_step(model) or not self._supervised
+        means = [] if alone else reason(means_of, model, weighted)[0] or []
+        self.batches = Batches(means, sizes_of(arguments), alone)
+        self.batches.stride = max(1, int(getattr(model, "steps_per_execution", 1) or 1))
+
+    def _steps_before(self, model: Any, epoch: int) -> int:
+        """The batches of the epochs that `initial_epoch`, or a backup that was restored, leaves out."""
+        if epoch == 0:
+            return 0
+        steps = self._params.get("steps")
+        if isinstance(steps, int):
+            return epoch * steps
+        return reason(lambda: int(model.optimizer.iterations))[0] or 0
+
+    def _record(self, told: list[Told]) -> None:
+        if self.recording is not None:
+            for count, values in told:
+                self.recording.log_step(values, self.step + count)
+
+
+class Test:
+    """One `evaluate` outside of a fit, told by hooks; `begin` opens a run for it where there is none."""
+
+    def __init__(self, fit: Fit | None, begin: Callable[[Any], Recording | None]) -> None:
+        self._fit = fit
+        self._begin = begin
+        self._model: Any = lambda: None
+        self._own: Recording | None = None
+
+    @property
+    def hooks(self) -> dict[str, Callable[..., None]]:
+        """Its hooks."""
+        return {"set_model": self.set_model, "on_test_begin": self.begin, "on_test_end": self.end}
+
+    def set_model(self, model: Any) -> None:
+        """Which model: kept weakly."""
+        self._model = ref(model)
+
+    def begin(self, logs: Any = None) -> None:
+        """The data are there, and the model is built."""
+        if self._fit is None and open_run() is None:
+            self._own = self._begin(self._model())
+
+    def end(self, logs: Any = None) -> None:
+        """The values are there."""
+        if self._fit is not None:
+            self._fit.log_test(logs)
+        elif (run := self._own.run if self._own is not None else open_run()) is not None:
+            run.log({f"test_{name}": value for name, value in (logs or {}).items()})
+
+    def finish(self, error: BaseException | None) -> None:
+        """`evaluate` has returned, or raised."""
+        if self._own is not None:
+            self._own.finish(error)

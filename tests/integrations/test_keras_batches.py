@@ -1,0 +1,248 @@
+"""Keras batch by batch: values of a batch alone, learning rates, times, and loops around `train_on_batch`."""
+
+import gc
+import math
+import os
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+import autotrack
+from autotrack.integrations._keras_rates import formula_of
+from autotrack.testing import only_run, points
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+
+import keras
+import torch
+
+pytestmark = pytest.mark.filterwarnings("default")
+FRAMEWORK = "keras"
+
+ROWS, BATCH = 28, 8
+RANDOM = np.random.RandomState(0)
+X = RANDOM.randn(ROWS, 4).astype("float32")
+Y = (RANDOM.rand(ROWS, 1) > 0.5).astype("float32")
+PLAIN = {"batch_size": BATCH, "epochs": 2, "verbose": 0, "shuffle": False}
+SCHEDULES = keras.optimizers.schedules
+
+
+def net(rate: Any = 0.0, metrics: Any = ("mae",), **settings: Any) -> Any:
+    keras.utils.set_random_seed(0)
+    made = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, activation="sigmoid")])
+    made.compile(optimizer=keras.optimizers.SGD(rate), loss="mse", metrics=list(metrics), **settings)
+    return made
+
+
+def alone(made: Any, place: int) -> list[float]:
+    """What `evaluate` says of each batch with the weights that the model has."""
+    parts = range(0, ROWS, BATCH)
+    return [float(made.evaluate(X[i : i + BATCH], Y[i : i + BATCH], verbose=0)[place]) for i in parts]
+
+
+def values(run: Any, key: str) -> list[float]:
+    return [value for _, value in points(run, key)]
+
+
+def test_metrics_that_are_means_are_those_of_the_batch_alone_and_others_as_keras_tells_them(store, arm):
+    metrics = [
+        "mae",
+        "accuracy",
+        keras.metrics.AUC(name="auc"),
+        keras.metrics.RootMeanSquaredError(name="root"),
+    ]
+    made = net(metrics=metrics)
+    names = ["loss", *(metric if isinstance(metric, str) else metric.name for metric in metrics)]
+    expected = {name: alone(made, names.index(name)) for name in ("mae", "accuracy")}
+    made.fit(X, Y, callbacks=arm(), **PLAIN)
+    run = only_run()
+    for name, found in expected.items():
+        assert values(run, f"auto/batch/{name}") == pytest.approx(found * 2, rel=1e-4), name
+    for name in ("auc", "root"):
+        assert f"auto/batch/{name}" not in run.metrics
+        told = values(run, f"auto/reported/{name}")
+        assert len(told) == 8
+        assert told[3] == pytest.approx(values(run, name)[0])  # after the last batch it is the epoch's
+
+
+def test_a_metric_that_samples_weigh_in_is_not_taken_apart(store, arm):
+    made = net(metrics=(), weighted_metrics=["mae"])
+    made.fit(X, Y, sample_weight=np.linspace(0, 1, ROWS), callbacks=arm(), **PLAIN)
+    assert "auto/reported/mae" in only_run().metrics
+    assert "auto/batch/mae" not in only_run().metrics
+
+
+def test_the_batches_of_a_data_loader_have_their_own_sizes(store, arm):
+    rows = torch.utils.data.TensorDataset(torch.tensor(X), torch.tensor(Y))
+    made = net()
+    expected = alone(made, 0)
+    made.fit(torch.utils.data.DataLoader(rows, batch_size=BATCH), epochs=2, verbose=0, callbacks=arm())
+    run = only_run()
+    assert values(run, "auto/loss") == pytest.approx(expected * 2, rel=1e-5)
+    assert run.config["data"]["train"]["x"]["samples"] == ROWS
+
+
+def test_several_outputs_have_a_loss_each(store, arm):
+    inputs = keras.Input((4,))
+    outputs = {"a": keras.layers.Dense(1, name="a")(inputs), "b": keras.layers.Dense(1, name="b")(inputs)}
+    made = keras.Model(inputs, outputs)
+    made.compile("sgd", loss={"a": "mse", "b": "mae"}, metrics={"a": ["mae"]})
+    history = made.fit(X, {"a": Y, "b": Y}, callbacks=arm(), **PLAIN).history
+    run = only_run()
+    assert {"loss", "a_loss", "b_loss", "a_mae"} == set(history)
+    for name in ("auto/loss", "auto/batch/a_loss", "auto/batch/b_loss", "auto/batch/a_mae"):
+        weights = [BATCH, BATCH, BATCH, ROWS - 3 * BATCH]
+        mean = np.average(values(run, name)[:4], weights=weights)
+        assert mean == pytest.approx(history[name.rpartition("/")[2]][0], rel=1e-4)
+
+
+@pytest.mark.parametrize("hook", ["on_train_batch_end", "on_epoch_end"])
+def test_what_was_trained_before_a_callback_raised_is_recorded(store, arm, hook):
+    class Boom(keras.callbacks.Callback):
+        pass
+
+    def boom(self: Any, index: int, logs: Any = None) -> None:
+        if index == 1:
+            raise ValueError("out of luck")
+
+    setattr(Boom, hook, boom)
+    with pytest.raises(ValueError, match="out of luck"):
+        net(0.1).fit(X, Y, callbacks=[Boom(), *arm()], **PLAIN)
+    run = only_run()
+    assert len(values(run, "auto/loss")) == (2 if hook == "on_train_batch_end" else 8)
+    if hook == "on_epoch_end":
+        assert [step for step, _ in points(run, "loss")] == [4, 8]
+    assert run.config["stopped"]["by"] == "error"
+
+
+def test_the_rate_is_recorded_when_it_changes(store, arm):
+    class Halves(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+            if batch == 2:
+                self.model.optimizer.learning_rate = float(self.model.optimizer.learning_rate) / 2
+
+    scheduler = keras.callbacks.LearningRateScheduler(lambda epoch, rate: [0.5, 0.125][epoch])
+    net(0.25).fit(X, Y, callbacks=[*arm(), scheduler, Halves()], **PLAIN)
+    run = only_run()
+    assert points(run, "auto/lr") == [(1, 0.5), (3, 0.25), (5, 0.125), (7, 0.0625)]
+    assert run.config["optimizer"]["learning_rate"] == 0.25
+    assert "LearningRateScheduler" in run.config["callbacks"]
+
+
+ALL = [
+    SCHEDULES.ExponentialDecay(0.1, 10, 0.9),
+    SCHEDULES.ExponentialDecay(0.1, 10, 0.9, staircase=True),
+    SCHEDULES.InverseTimeDecay(0.1, 10, 0.5),
+    SCHEDULES.InverseTimeDecay(0.1, 10, 0.5, staircase=True),
+    SCHEDULES.PiecewiseConstantDecay([10, 20, 30], [1.0, 0.5, 0.25, 0.125]),
+    SCHEDULES.PolynomialDecay(0.1, 17, 0.01, power=2.0),
+    SCHEDULES.PolynomialDecay(0.1, 17, 0.01, cycle=True),
+    SCHEDULES.CosineDecay(0.1, 30, alpha=0.2),
+    SCHEDULES.CosineDecay(0.1, 30, warmup_target=0.4, warmup_steps=11),
+    SCHEDULES.CosineDecayRestarts(0.1, 9, t_mul=2.0, m_mul=0.5),
+    SCHEDULES.CosineDecayRestarts(0.1, 9, t_mul=1.0, alpha=0.1),
+]
+
+
+@pytest.mark.parametrize("schedule", ALL, ids=lambda schedule: type(schedule).__name__)
+def test_a_schedule_of_keras_is_followed_at_every_step(schedule):
+    formula = formula_of(schedule)
+    assert formula is not None
+    # Where it restarts, Keras's 32 bits may take the last step of one wave for the first of the next.
+    steps = [step for step in range(50) if step not in (9, 18, 27, 36, 45)]
+    expected = [float(schedule(keras.ops.convert_to_tensor(step, "int32"))) for step in steps]
+    assert [formula(step) for step in steps] == pytest.approx(expected, rel=1e-5, abs=1e-7)
+
+
+def test_the_rate_of_a_schedule_is_the_one_that_each_step_uses(store, arm):
+    schedule = SCHEDULES.ExponentialDecay(0.5, 1, 0.5)
+    made = net(schedule)
+    made.fit(X, Y, callbacks=arm(), **PLAIN)
+    run = only_run()
+    assert points(run, "auto/lr") == [(step, 0.5**step) for step in range(1, 9)]
+    assert run.config["lr_scheduler"]["class"] == "ExponentialDecay"
+    assert run.config["lr_scheduler"]["decay_rate"] == 0.5
+
+
+class Counting(SCHEDULES.LearningRateSchedule):
+    """A schedule that notices how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def __call__(self, step: Any) -> Any:
+        self.asked.append(int(step))
+        return 0.25 / (int(step) + 1)
+
+
+def test_a_schedule_of_the_users_own_is_asked_as_often_as_without(store, arm):
+    made, callbacks = net(Counting()), arm()
+    mine = made.optimizer._learning_rate
+    made.fit(X, Y, callbacks=callbacks, **PLAIN)
+    assert mine.asked == list(range(8))
+    assert points(only_run(), "auto/lr") == [(1, 0.25), (5, 0.05)]
+
+
+def test_times_are_those_of_the_steps_without_validation(store, arm):
+    class Slow(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+            time.sleep(0.02)
+
+        def on_test_begin(self, logs: Any = None) -> None:
+            time.sleep(0.3)
+
+    net().fit(X, Y, callbacks=[*arm(), Slow()], validation_data=(X, Y), **PLAIN)
+    run = only_run()
+    took, speed = values(run, "auto/step_time"), values(run, "auto/samples_per_second")
+    assert len(took) == len(speed) == 8
+    assert min(took) >= 0.02
+    assert sorted(took)[4] < 0.3
+    assert [time * rate for time, rate in zip(took, speed, strict=True)] == pytest.approx([8, 8, 8, 4] * 2)
+    assert min(values(run, "auto/epoch_time")) > 0.38
+
+
+def test_a_loop_around_train_on_batch_is_a_run_a_model_while_autolog_is_on(store):
+    autotrack.keras.autolog()
+    made, other = net(0.1), net(0.2)
+    found = [made.train_on_batch(X, Y) for _ in range(3)]
+    other.train_on_batch(X, Y, return_dict=True)
+    assert autotrack.active_run() is not None  # both are open, and neither is the current one
+    made.fit(X, Y, **PLAIN)
+    by_rate = {
+        (
+            round(run.config["optimizer"]["learning_rate"], 3),
+            "fit" in run.config and "epochs" in run.config["fit"],
+        ): run
+        for run in autotrack.runs()
+    }
+    assert set(by_rate) == {(0.1, False), (0.2, False), (0.1, True)}
+    loop = by_rate[0.1, False]
+    assert points(loop, "auto/loss") == [(step, float(row[0])) for step, row in enumerate(found, 1)]
+    assert values(loop, "auto/batch/mae") == [float(row[1]) for row in found]
+    assert points(loop, "auto/lr") == [(1, pytest.approx(0.1))]
+    assert (loop.status, by_rate[0.2, False].status) == ("finished", "running")
+    autotrack.autolog(disable=True)
+    assert {run.status for run in autotrack.runs()} == {"finished"}
+
+
+def test_train_on_batch_is_not_recorded_without_autolog(store):
+    tracker = autotrack.AutoTrack()
+    net().train_on_batch(X, Y)
+    assert not store.exists()
+    del tracker
+    gc.collect()
+
+
+def test_a_loss_that_is_not_finite_is_seen_and_ends_the_fit_with_terminate_on_nan(store, arm):
+    bad = X.copy()
+    bad[20] = math.nan
+    net(0.1).fit(bad, Y, callbacks=[*arm(), keras.callbacks.TerminateOnNaN()], **PLAIN)
+    run = only_run()
+    found = values(run, "auto/loss")
+    assert [math.isnan(value) for value in found] == [False, False, True]
+    assert run.config["stopped"]["by"] == "callback"
+    assert run.config["stopped"]["reason"].startswith("TerminateOnNaN: the loss was nan")
+    assert run.config["stopped"]["step"] == 3
+    assert run.status == "finished"

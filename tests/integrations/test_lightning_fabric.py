@@ -1,0 +1,158 @@
+"""Fabric: a loop of the user's own that logs has a run, and it ends where something tells its end."""
+
+import gc
+from typing import Any
+
+import pytest
+import torch
+from lightning.fabric import Fabric
+from python_process import answer, python
+
+import autotrack
+from autotrack.testing import only_run, points
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+def fabric(*callbacks: Any) -> Any:
+    return Fabric(accelerator="cpu", devices=1, callbacks=list(callbacks))
+
+
+def train(made: Any, name: str = "loss") -> None:
+    for step in range(3):
+        made.log(name, torch.tensor(float(step)), step=step)
+
+
+def test_records_what_it_logs_and_passes_over_its_calls(store):
+    tracker = autotrack.AutoTrack(project="p")
+    made = fabric(tracker)
+    callbacks = made._callbacks
+    net = torch.nn.Linear(4, 1)
+    made.setup(net, torch.optim.SGD(net.parameters(), lr=0.1))
+    for _ in range(3):
+        made.call("on_train_batch_end", "anything", 1, None)
+        made.call("on_train_end")
+    train(made)
+    made.log_dict({"a": 1.0, "b": 2})
+    assert made._callbacks is callbacks
+    assert only_run().status == "running"
+    run = only_run()
+    assert points(run, "loss") == [(0, 0.0), (1, 1.0), (2, 2.0)]
+    assert points(run, "a") == [(3, 1.0)]
+    assert run.project == "p"
+    assert run.config["optimizer"]["class"] == "SGD"
+    assert run.config["model"]["parameters"] == 5
+    assert run.config["fabric"]["world_size"] == 1
+
+
+def test_one_that_is_gone_has_finished(store):
+    made = fabric(autotrack.AutoTrack())
+    train(made)
+    del made
+    gc.collect()  # it refers to itself
+    assert only_run().status == "finished"
+
+
+def test_the_function_that_launch_runs_is_the_run(store):
+    def function(made: Any) -> str:
+        train(made)
+        assert only_run().status == "running"
+        return "done"
+
+    made = fabric(autotrack.AutoTrack())
+    assert made.launch(function) == "done"
+    assert only_run().status == "finished"
+    made.log("test", 7.0, step=3)
+    made.log("late", 8.0)
+    assert (points(only_run(), "test"), points(only_run(), "late")) == ([(3, 7.0)], [(4, 8.0)])
+    assert only_run().status == "finished"
+
+
+def test_a_function_that_fails_is_a_failed_run(store):
+    def function(made: Any) -> None:
+        train(made)
+        raise ValueError("no more")
+
+    with pytest.raises(ValueError, match="no more") as caught:
+        fabric(autotrack.AutoTrack()).launch(function)
+    assert [entry.path for entry in caught.traceback if "autotrack/" in str(entry.path)] == []
+    assert (only_run().status, "no more" in str(only_run().error)) == ("failed", True)
+
+
+def test_launch_without_a_function_ends_nothing(store):
+    made = fabric(autotrack.AutoTrack())
+    made.launch()
+    train(made)
+    made.launch()
+    assert only_run().status == "running"
+
+
+def test_the_next_one_has_a_run_beside_it_and_what_is_logged_stays_apart(store):
+    first, second = fabric(autotrack.AutoTrack(name="first")), fabric(autotrack.AutoTrack(name="second"))
+    train(first, "a")
+    train(second, "b")
+    first.log("a", 9.0, step=3)
+    runs = {run.name: run for run in autotrack.runs()}
+    assert {run.parent for run in runs.values()} == {None}
+    assert [len(points(runs[name], key)) for name, key in (("first", "a"), ("second", "b"))] == [4, 3]
+    assert ("b" in runs["first"].metrics, "a" in runs["second"].metrics) == (False, False)
+
+
+def test_autolog_records_one_without_a_callback_and_an_open_run_takes_its_values(store):
+    autotrack.lightning.autolog()
+    with autotrack.init(project="p") as run:
+        made = fabric()
+        made.launch(train)
+        assert run.status == "running"
+    autotrack.autolog(disable=True)
+    assert len(points(only_run(), "loss")) == 3
+    train(made, "unseen")
+    assert "unseen" not in only_run().metrics
+
+
+def test_logs_nothing_opens_nothing(store):
+    made = fabric(autotrack.AutoTrack())
+    made.launch(lambda made: made.call("on_train_end"))
+    assert not store.exists()
+
+
+FAILS = """
+import autotrack
+from lightning.fabric import Fabric
+
+fabric = Fabric(accelerator="cpu", devices=1, callbacks=[autotrack.AutoTrack()])
+fabric.log("loss", 0.5)
+raise ValueError("no more")
+"""
+
+
+def test_one_that_lives_to_the_end_of_the_process_has_its_status(store):
+    done = python(FAILS, AUTOTRACK_DIR=str(store))
+    assert done.returncode == 1
+    assert (only_run().status, "no more" in str(only_run().error)) == ("failed", True)
+    assert points(only_run(), "loss") == [(0, 0.5)]
+
+
+SPAWNS = """
+import autotrack
+from lightning.fabric import Fabric
+
+def loop(fabric):
+    for step in range(3):
+        fabric.log("loss", float(fabric.global_rank), step=step)
+
+if __name__ == "__main__":
+    Fabric(accelerator="cpu", devices=2, strategy="ddp_spawn", callbacks=[autotrack.AutoTrack()]).launch(loop)
+"""
+
+
+@pytest.mark.proof
+def test_of_the_processes_that_launch_spawns_the_first_writes(store, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SPAWNS)
+    answer(
+        f"import subprocess, sys; subprocess.run([sys.executable, {str(script)!r}], check=True)",
+        AUTOTRACK_DIR=str(store),
+    )
+    assert only_run().status == "finished"
+    assert points(only_run(), "loss") == [(0, 0.0), (1, 0.0), (2, 0.0)]

@@ -1,0 +1,74 @@
+"""Lightning: searches for a learning rate or a batch size are no trainings."""
+
+import importlib
+
+import pytest
+import torch
+from tiny_lightning import data, model, trainer
+from torch.utils.data import DataLoader
+
+import autotrack
+from autotrack.testing import only_run, points
+
+pytestmark = pytest.mark.filterwarnings("default")
+FRAMEWORK = "lightning"
+
+
+def test_a_learning_rate_search_is_not_recorded(store, pl, arm, tmp_path):
+    tuner = importlib.import_module(f"{pl.__name__}.tuner").Tuner
+    made = trainer(pl, arm(), enable_checkpointing=True, default_root_dir=tmp_path)
+    net = model(pl, lr=0.1)
+    tuner(made).lr_find(net, data(), num_training=3)
+    assert not store.exists()
+    searched = len(net.used)
+    made.fit(net, data())
+    assert [step for step, _ in points(only_run(), "loss")] == list(range(len(net.used) - searched))
+
+
+def test_a_search_after_a_fit_logs_nothing_into_its_run(store, pl, arm, tmp_path):
+    tuner = importlib.import_module(f"{pl.__name__}.tuner").Tuner
+    made, net = trainer(pl, arm(), enable_checkpointing=True, default_root_dir=tmp_path), model(pl, lr=0.1)
+    made.fit(net, data())
+    before = {key: points(only_run(), key) for key in only_run().metrics if not key.startswith("system/")}
+    tuner(made).lr_find(net, data(), num_training=3, update_attr=False)
+    run = only_run()
+    assert {key: points(run, key) for key in run.metrics if not key.startswith("system/")} == before
+
+
+def test_a_batch_size_search_is_not_recorded(store, pl, arm, tmp_path):
+    tuner = importlib.import_module(f"{pl.__name__}.tuner").Tuner
+    net = model(pl)
+    net.batch_size = 2
+    net.train_dataloader = lambda: DataLoader(data().dataset, batch_size=net.batch_size)
+    net.val_dataloader = net.train_dataloader
+    made = trainer(pl, arm(), default_root_dir=tmp_path)
+    tuner(made).scale_batch_size(net, max_trials=1, steps_per_trial=1)
+    assert not store.exists()
+
+
+def test_searches_that_callbacks_begin_a_fit_with_are_no_part_of_its_run(store, pl, arm, tmp_path):
+    net = model(pl, lambda net: torch.optim.SGD(net.parameters(), lr=net.hparams["lr"]), lr=0.1)
+    net.batch_size = 2
+    net.train_dataloader = lambda: DataLoader(data().dataset, batch_size=net.batch_size)
+    net.val_dataloader = net.train_dataloader
+    finders = [
+        pl.callbacks.BatchSizeFinder(max_trials=1, steps_per_trial=1, init_val=4),
+        pl.callbacks.LearningRateFinder(max_lr=0.01, num_training_steps=20, early_stop_threshold=None),
+    ]
+    trainer(pl, [*finders, *arm()], default_root_dir=tmp_path).fit(net)
+    run = only_run()
+    assert net.batch_size == 4
+    assert [step for step, _ in points(run, "loss")] == [0, 1, 2]
+    assert points(run, "auto/lr") == [(0, net.hparams["lr"])]
+    assert run.config["lr"] == net.hparams["lr"]
+    assert list(run.checkpoints) == []
+
+
+def test_what_a_search_saves_for_itself_is_no_checkpoint_of_the_open_run(store, pl, arm, tmp_path):
+    tuner = importlib.import_module(f"{pl.__name__}.tuner").Tuner
+    with autotrack.init(project="p"):
+        made = trainer(pl, arm(), default_root_dir=tmp_path)
+        tuner(made).lr_find(model(pl, lr=0.1), data(), num_training=3, update_attr=False)
+        made.save_checkpoint(tmp_path / "mine.ckpt")
+    assert [one.path for one in only_run().checkpoints] == [str(tmp_path / "mine.ckpt")]
+    assert not [key for key in only_run().metrics if not key.startswith("system/")]
