@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -224,7 +225,9 @@ def is_locked(error: Exception) -> bool:
     )
 
 
+@lru_cache(16)
 def _file_engine(path: Path, wait: float) -> Engine:
+    """One engine a file: it holds no connection, but the statements that were compiled for it."""
     url = URL.create("sqlite", database=str(path))
     engine = create_engine(
         url, poolclass=NullPool, connect_args={"timeout": wait, "check_same_thread": False}
