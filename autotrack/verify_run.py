@@ -81,7 +81,8 @@ class _Journal:
 
     def _of_file(self, file: FileCheck) -> Iterator[Finding]:
         if file.problem is not None:
-            yield self._at(file, "damage", "unreadable", file.problem)
+            what = "unreadable" if file.size else "empty"
+            yield self._at(file, "damage", what, file.problem)
             return
         for frame in file.frames:
             text = f"the frame of {frame.length} bytes at byte {frame.offset} of the file is damaged ({frame.why})"

@@ -80,7 +80,7 @@ def check_file(segment: Segment) -> FileCheck:
         found.problem = str(error)
     found.size = offset + len(found.tail)
     if not found.size and not found.problem:
-        found.problem = "is empty"
+        found.problem = "is empty: its process died before it wrote a line, or the disk lost what it wrote"
     return found
 
 

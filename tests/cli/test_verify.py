@@ -173,7 +173,7 @@ def test_hostile_names_do_not_reach_the_terminal(invoke: Invoke, filled: Path, i
     result = invoke("verify")
     assert "\x1b" not in result.stdout
     assert "x\\x1b[31m\\n-1-2-0.0.jsonl" in result.stdout
-    assert findings(invoke)[0]["what"] == "unreadable"
+    assert findings(invoke)[0]["what"] == "empty"
 
 
 @pytest.mark.parametrize("columns", [60, 80, 120])

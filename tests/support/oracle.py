@@ -273,7 +273,7 @@ def verified(store: Path, killed: bool) -> list[str]:
     """What `autotrack verify` finds damaged or lost; of what was on its way when its process was killed it may say so."""
     if not (store / "runs").is_dir():
         return []
-    on_its_way = ("missing", "cut", "header") if killed else ()
+    on_its_way = ("missing", "cut", "header", "empty") if killed else ()
     damage = [
         each for each in verify(store).findings if each.state == "damage" and each.what not in on_its_way
     ]

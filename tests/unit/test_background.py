@@ -49,7 +49,6 @@ def test_tasks_go_on_while_a_job_waits_for_something_outside() -> None:
     assert len(seen) >= 5
 
 
-@pytest.mark.filterwarnings("ignore:os.fork")  # JAX warns of each, where another test has loaded it
 def test_a_forked_child_has_a_thread_of_its_own() -> None:
     background.submit(time.sleep, 0)
     assert background.drain(5)

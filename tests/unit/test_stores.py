@@ -17,10 +17,10 @@ from autotrack.layout import Layout, decode_project, encode_project, find_store,
 
 
 def values(folder: Path) -> list[dict[str, float]]:
-    events = [
-        decode(line) for path in sorted(folder.glob("*.jsonl")) for line in path.read_bytes().splitlines()
-    ]
-    return [event.body for event in events if event is not None and event.kind == "m"]
+    """The metrics of a folder with one journal; a line that only lacked its newline may stand there twice."""
+    lines = [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_bytes().splitlines()]
+    events = {event.seq: event for event in map(decode, lines) if event is not None and event.kind == "m"}
+    return [events[seq].body for seq in sorted(events)]
 
 
 def wait_for(condition: object, seconds: float = 10.0) -> None:
