@@ -248,8 +248,8 @@ def test_odd_files_are_named_and_change_nothing(recorded: tuple[Path, str, str],
     report = verify(place)
     said = {Path(finding.file).name[:2]: (finding.state, finding.text) for finding in report.findings}
     assert said["co"] == ("note", "is a copy of another journal in the folder; it is left out")
-        assert said["a-"][0] == "damage"
-        assert said["a-"][1].startswith("is empty: ")
+    assert said["a-"][0] == "damage"
+    assert said["a-"][1].startswith("is empty: ")
     assert said["b-"][0] == said["c-"][0] == said["d-"][0] == said["h-"][0] == said["i-"][0] == "damage"
     assert "not named like a journal" in said["e."][1]
     assert "format 2, written by autotrack 9" in said["f-"][1]
