@@ -14,6 +14,7 @@ from adapters import Row, Tracker
 CONFIG: dict[str, float | str] = {"lr": 0.1, "batch": 32, "optimizer": "adam", "layers": 4}
 KEYS = ("train/loss", "lr", "accuracy", "grad_norm")
 WARM = 1.2  # seconds of a first run, in which whatever happens once a process happens
+REST = 2.5  # seconds after which file systems tell a later change from the last one
 SETTLE = 0.5  # seconds after the start of a run, until what it does in the background is over
 
 
@@ -222,6 +223,7 @@ def read_series(tracker: Tracker, name: str, warm: str, budget: float) -> dict[s
     if tracker.indexes:  # brought into the index by now, as `ingest` measures it
         tracker.last(name)
         tracker.settle(60)
+        time.sleep(REST)
     took: list[float] = []
     points = 0
     while not took or (sum(took) < budget and len(took) < 7):
@@ -262,6 +264,7 @@ def listing(tracker: Tracker, budget: float, settle: float) -> dict[str, Any]:
     started = time.perf_counter()
     tracker.settle(settle)
     settled = time.perf_counter() - started
+    time.sleep(REST)
     took: list[float] = []
     while not took or (sum(took) < budget and len(took) < 5):
         started = time.perf_counter()

@@ -53,8 +53,8 @@ from autotrack.options import Options
 from autotrack.patcher import Call
 from autotrack.training import begin_training
 
-_TARGETS = (
-    "keras.src.models.model",
+_TARGETS = ("keras.src.models.model",)
+_SAVERS = (
     "keras.src.saving.saving_api",
     "keras.src.callbacks.model_checkpoint",
     "keras.src.callbacks.backup_and_restore",
@@ -68,7 +68,7 @@ class KerasWatch(Watch):
     """Adds the callbacks that record to calls of `fit` and `evaluate`."""
 
     name: ClassVar[str] = "keras"
-    targets: ClassVar[tuple[str, ...]] = _TARGETS
+    targets: ClassVar[tuple[str, ...]] = (*_TARGETS, *_SAVERS)
     supports: ClassVar[dict[str, str]] = _SUPPORTS
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class KerasWatch(Watch):
         self._inner: Inner | None = None
 
     def _install(self, module: ModuleType) -> None:
-        if module.__name__ != _TARGETS[0]:
+        if module.__name__ in _SAVERS:
             self.checkpoints.install(self.patcher, module)
             return
         model = module.Model

@@ -31,7 +31,7 @@ __all__ = [
 
 
 _SEAL_SECONDS = 0.05
-"""What a question may wait for the sealing of runs that are over: one of them, and more where it is quick."""
+"""What a question may wait for the sealing of runs that are over."""
 
 
 class Index:

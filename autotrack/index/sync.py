@@ -29,6 +29,8 @@ Progress = Callable[[int, int], None]
 
 _AT_ONCE = 200
 _SEALED_MOST = 5000
+_SEALED_BYTES_A_SECOND = 10_000_000
+_REST_NS = 60_000_000_000
 _LOOK = names_of(folders, "pk", "project", "run")
 
 
@@ -220,12 +222,16 @@ def _remove_marker(layout: Layout, run: str) -> None:
 
 
 def _seal_some(database: Database, layout: Layout, seconds: float) -> None:
-    """Seal runs that are over, as many as the time allows."""
+    """Seal runs that are over, as many as the time allows; one that takes longer by itself only when it is over for a minute,
+    so that nobody who has just ended it waits for that.
+    """
     end = time.monotonic() + seconds
     if seconds <= 0 or not os.access(layout.runs, os.W_OK):
         return
     with database.reading() as connection:
         query = select(folders.c.pk, folders.c.project, folders.c.run)
+        small = folders.c.size <= seconds * _SEALED_BYTES_A_SECOND
+        query = query.where(small | (runs.c.last_wall < time.time_ns() - _REST_NS))
         query = query.join(runs, (runs.c.folder == folders.c.pk) & runs.c.root)
         query = query.where(folders.c.settled, ~folders.c.sealed, runs.c.ended.is_not(None))
         waiting = connection.execute(query.limit(_SEALED_MOST)).all()

@@ -416,6 +416,39 @@ run = autotrack.runs(order_by="-created")[0]
 series = run.history(keys=["auto/loss"])["auto/loss"]
 assert series.steps.tolist() == [3, 4, 7, 8], series.steps
 assert np.allclose(series.values, [np.mean(alone[:3]), alone[3]] * 2, rtol=1e-5)
+assert run.config["stopped"]["step"] == 8
+
+pulls = []
+whole = keras.Model.jax_state_sync
+keras.Model.jax_state_sync = lambda self: (pulls.append(1), whole(self))[1]
+modes = []
+class Breaks(keras.callbacks.Callback):
+    async_safe = True
+    def on_train_begin(self, logs=None):
+        modes.append(sys._getframe(1).f_locals["self"]._async_train)
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+def interrupted(callbacks):
+    pulls.clear()
+    schedule = keras.optimizers.schedules.InverseTimeDecay(0.5, 1, 1.0)
+    try:
+        train([*callbacks, Breaks()], rate=schedule)
+    except KeyboardInterrupt:
+        return len(pulls)
+assert interrupted([tracker]) == interrupted([])
+keras.Model.jax_state_sync = whole
+assert modes == [True, True]
+run = autotrack.runs(order_by="-created")[0]
+assert run.status == "interrupted" and run.config["stopped"]["by"] == "interrupted"
+assert len(values(run, "loss")) == 2 and len(values(run, "auto/loss")) == 8
+rates = run.history(keys=["auto/lr"])["auto/lr"]
+assert rates.steps.tolist() == list(range(1, 9)), rates.steps
+assert np.allclose(rates.values, [0.5 / step for step in range(1, 9)])
+rate = keras.callbacks.LearningRateScheduler(lambda epoch, rate: [0.5, 0.125][epoch])
+train([rate, tracker])
+series = autotrack.runs(order_by="-created")[0].history(keys=["auto/lr"])["auto/lr"]
+assert (series.steps.tolist(), series.values.tolist()) == ([1, 5], [0.5, 0.125]), (series.steps, series.values)
 print("fine")
 """
 

@@ -111,3 +111,23 @@ def process_index(store: Path) -> Any:
     while not store.exists() and time.monotonic() < end:
         time.sleep(0.02)
     return open_index(store)
+
+
+def test_a_long_run_that_has_just_ended_keeps_no_question_waiting_for_its_sealing(store: Path) -> None:
+    code = """
+import autotrack
+with autotrack.init(project="p", name="long") as run:
+    for step in range(20_000):
+        run.log({"loss": 1 / (step + 1)}, step=step)
+with autotrack.init(project="p", name="short") as run:
+    run.log({"loss": 1.0}, step=0)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    run, short = autotrack.runs(order_by="created")
+    assert len(run.history("loss")["loss"].steps) == 20_000
+    autotrack.runs()
+    assert [path.suffix for path in run.dir.iterdir()] == [".jsonl"]
+    assert [path.suffix for path in short.dir.iterdir()] == [".zst"]
+    with open_index(store) as index:
+        index.sync(seal_seconds=10)
+    assert [path.suffix for path in run.dir.iterdir()] == [".zst"]
