@@ -167,11 +167,11 @@ class Journal:
         """Whether lines wait in memory for the disk, or would."""
         return self._suspended or len(self._ring) > 0
 
-    def settle(self) -> None:
-        """Write out what waits, in another folder if need be, and sync it; what finds no place at all is warned of."""
+    def settle(self) -> int:
+        """Write out what waits, in another folder if need be, and sync it; how many lines find no place, which is warned of."""
         with self._io:
             if self._unopened and not self._ring:
-                return
+                return 0
             if not self._flush() and self._place.leave(self._why):
                 self._flush()
             if self._place.away:
@@ -179,12 +179,11 @@ class Journal:
             if self._suspended:
                 self._pace.resumed(self._why, time.monotonic() - self._since)
             self._pace.report(self.keep, at_once=True)
-            if self._ring:
-                self._flush()
+            left = len(self._ring) if self._ring and not self._flush() else 0
         self.sync()
-        with self._state:
-            if self._ring:
-                tell_of_the_rest(len(self._ring), self.run, self._place.home)
+        if left:
+            tell_of_the_rest(left, self.run, self._place.home)
+        return left
 
     def sync(self) -> None:
         """fsync what is new. Nobody who writes waits for that."""
@@ -210,12 +209,14 @@ class Journal:
             if self.closed:
                 return None
             self.closed, self.fast, self._watching = True, None, False
-        if wait or self.waiting() or self._place.away:
-            self.settle()
-        with self._io, self._state:
-            self._settled = True
-            fd, self._place.fd = self._place.fd, None
-        return fd
+        left = self.settle() if wait or self.waiting() or self._place.away else 0
+        while True:
+            with self._io, self._state:
+                if len(self._ring) == left:
+                    self._settled = True
+                    fd, self._place.fd = self._place.fd, None
+                    return fd
+            left = self.settle()  # another thread's lines, which came meanwhile
 
     def _put(self, fd: int, seq: int, line: bytes) -> None:
         try:
