@@ -10,7 +10,7 @@ from typing import Any
 from autotrack.errors import AutotrackError
 from autotrack.guard import warn
 from autotrack.integration import GROUP, Integration, discover, switched_off
-from autotrack.options import Options
+from autotrack.options import Options, resume_choice
 from autotrack.plugins import entry_points
 
 
@@ -38,6 +38,7 @@ def autolog(
     name: str | None = None,
     tags: Iterable[str] | None = None,
     group: str | None = None,
+    resume: str | bool | None = None,
     disable: bool = False,
     silent: bool = False,
     exclude: Iterable[str] = (),
@@ -45,7 +46,8 @@ def autolog(
     """Record every training of every framework that has an integration, imported already or later; imports
     none.
 
-    `project`, `name`, `tags`, `group`: given to each run that is opened for a training. `exclude`: frameworks
+    `project`, `name`, `tags`, `group`: given to each run that is opened for a training. `resume="never"`: a training
+    that is resumed from a checkpoint is a new run; else the run that wrote it goes on. `exclude`: frameworks
     to leave out, by name. `silent`: no warnings about versions. Called again it replaces all of these.
     `disable=True` undoes everything, also what was armed by name: the frameworks' own functions stand where
     they stood.
@@ -59,7 +61,7 @@ def autolog(
                 integration.uninstall()
             return
         left_out = _names(exclude)
-        options = _options(project, name, tags, group, silent)
+        options = _options(project, name, tags, group, resume, silent)
         for framework, integration in found.items():
             if framework in _armed.by_name:
                 continue
@@ -76,6 +78,7 @@ def autolog_one(
     name: str | None = None,
     tags: Iterable[str] | None = None,
     group: str | None = None,
+    resume: str | bool | None = None,
     disable: bool = False,
     silent: bool = False,
 ) -> None:
@@ -95,7 +98,7 @@ def autolog_one(
             integration.uninstall()
             return
         integration.check()
-        options = _armed.by_name[framework] = _options(project, name, tags, group, silent)
+        options = _armed.by_name[framework] = _options(project, name, tags, group, resume, silent)
         integration.install(options)
 
 
@@ -106,7 +109,7 @@ class Framework:
         self.name = name
 
     def autolog(self, **options: Any) -> None:
-        """`autolog_one` for this framework: project, name, tags, group, disable, silent."""
+        """`autolog_one` for this framework: project, name, tags, group, resume, disable, silent."""
         autolog_one(self.name, **options)
 
     def __repr__(self) -> str:
@@ -140,7 +143,14 @@ def _names(exclude: Iterable[str]) -> set[str]:
 
 
 def _options(
-    project: str | None, name: str | None, tags: Iterable[str] | None, group: str | None, silent: bool
+    project: str | None,
+    name: str | None,
+    tags: Iterable[str] | None,
+    group: str | None,
+    resume: str | bool | None,
+    silent: bool,
 ) -> Options:
     words = (tags,) if isinstance(tags, str) else tuple(tags or ())
-    return Options(project=project, name=name, tags=words, group=group, silent=silent)
+    return Options(
+        project=project, name=name, tags=words, group=group, resume=resume_choice(resume), silent=silent
+    )

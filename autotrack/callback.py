@@ -17,7 +17,7 @@ from autotrack.guard import guarded, reason, warn
 from autotrack.importhook import when_imported
 from autotrack.integration import Integration
 from autotrack.late import log_late
-from autotrack.options import Options
+from autotrack.options import Options, resume_choice
 from autotrack.plugins import entry_points, load
 from autotrack.run import Run
 from autotrack.session import active_run, recording
@@ -162,8 +162,10 @@ class AutoTrack:
 
     `project`, `name`, `tags`, `group`: of the runs it opens, as in `autotrack.init`. `log_every`: of the values that every
     step of a training has, record those of each n-th step (default 1: all; ValueError below 1); values of epochs and
-    evaluations, and what the Hugging Face Trainer itself logs, are always recorded. One object may serve several trainers,
-    also at once. It takes no part in the training: nothing of it is in checkpoints, and a copy of it is itself.
+    evaluations, and what the Hugging Face Trainer itself logs, are always recorded. `resume`: a training that the framework
+    resumes from a checkpoint goes on with the run that wrote it ("allow"), or is a new run ("never"; ValueError for others;
+    default: AUTOTRACK_RESUME, else "allow"). One object may serve several trainers, also at once. It takes no part in the
+    training: nothing of it is in checkpoints, and a copy of it is itself.
     """
 
     _plain: ClassVar[type["AutoTrack"]]
@@ -187,13 +189,21 @@ class AutoTrack:
         tags: Iterable[str] | str = (),
         group: str | None = None,
         log_every: int = 1,
+        resume: str | bool | None = None,
     ) -> None:
         if not isinstance(log_every, int) or log_every < 1:
             raise ValueError(
                 f"log_every is {log_every!r}; it counts steps: 1 records every step, 10 every tenth one"
             )
         words = (tags,) if isinstance(tags, str) else tuple(tags)
-        self._options = Options(project=project, name=name, tags=words, group=group, log_every=log_every)
+        self._options = Options(
+            project=project,
+            name=name,
+            tags=words,
+            group=group,
+            resume=resume_choice(resume),
+            log_every=log_every,
+        )
 
     @classmethod
     def for_autolog(cls, integration: Integration) -> "AutoTrack":

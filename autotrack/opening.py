@@ -53,7 +53,7 @@ def init(
     `dir`: the store's folder, default AUTOTRACK_DIR, else the nearest `.autotrack` upwards. `mode="disabled"` records nothing.
     Under `autotrack run` the first call takes over the launcher's run, later ones open child runs.
     """
-    wanted = Wanted(project, name, group, _tags(tags), notes or "", _id(parent), id, _resume(resume), dir)
+    wanted = Wanted(project, name, group, _tags(tags), notes or "", _id(parent), id, resume_word(resume), dir)
     if mode not in (None, "disabled"):
         warn(
             "mode",
@@ -323,7 +323,8 @@ def _fitting(project: str) -> str:
     return project
 
 
-def _resume(resume: str | bool | None) -> str:
+def resume_word(resume: str | bool | None) -> str:
+    """What `resume=` means: "allow", "must" or "never"; None is what AUTOTRACK_RESUME says, else "allow"."""
     word = (
         setting("RESUME")
         if resume is None

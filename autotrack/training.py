@@ -1,14 +1,17 @@
 """What an integration calls when a training begins and ends: it decides which run the training belongs to."""
 
 from collections.abc import Mapping
+from os import PathLike
 from typing import Any, Literal
 
 from autotrack import session
 from autotrack.ending import status_of
 from autotrack.guard import attempt, guarded
-from autotrack.opening import Wanted, open_root
+from autotrack.layout import Layout, find_store
+from autotrack.opening import Wanted, open_root, resume_word
 from autotrack.options import Options
 from autotrack.process import is_worker, rank
+from autotrack.resuming import Origin, origin_of
 from autotrack.run import Run
 from autotrack.session import disabled
 
@@ -54,19 +57,22 @@ def begin_training(
     config: Mapping[str, Any] | None,
     options: Options,
     nested: Literal["child", "ignore"],
+    checkpoint: str | PathLike[str] | None = None,
 ) -> Training | None:
     """Begin to record a training; None where nothing is to be recorded. Never raises.
 
     Nothing is recorded inside `disabled()`, in workers and ranks above 0, and (`nested="ignore"`) inside another training.
     With no run open it is a run of its own. Inside `init()` or under the launcher the first training is recorded in that
-    run, each further one in a child run.
+    run, each further one in a child run. `checkpoint`: what the framework resumes from. With no run open, the run that wrote it
+    is gone on with, unless that is a training of another framework or project, or one that goes on itself; a run that
+    begins anew notes it as an input.
     """
     if not session.recording() or is_worker() or rank() > 0:
         return None
     if nested == "ignore" and session.training() is not None:
         return None
     begun: Training | None = attempt(
-        "beginning the record of a training", _begin, framework, name, config, options
+        "beginning the record of a training", _begin, framework, name, config, options, checkpoint
     )
     return begun
 
@@ -76,10 +82,20 @@ def in_training() -> bool:
     return session.training() is not None
 
 
-def _begin(framework: str, name: str | None, config: Mapping[str, Any] | None, options: Options) -> Training:
+def _begin(
+    framework: str,
+    name: str | None,
+    config: Mapping[str, Any] | None,
+    options: Options,
+    checkpoint: str | PathLike[str] | None,
+) -> Training:
     outer = session.enclosing_run()
+    origin = None if checkpoint is None else _origin(checkpoint)
     if outer is None:
+        resume = resume_word(options.resume)
         wanted = Wanted(options.project, options.name or name, options.group, tuple(options.tags))
+        if origin is not None and resume != "never" and origin.fits(framework, options.project):
+            wanted.id = origin.run
         run, owned = open_root(wanted, "training", framework), True
     elif outer.trainings == 0 and outer.opened_by in ("init", "launcher"):
         run, owned = outer, False
@@ -90,7 +106,17 @@ def _begin(framework: str, name: str | None, config: Mapping[str, Any] | None, o
             outer.child(options.name or name or framework, tags=tuple(options.tags), framework=framework),
             True,
         )
+    if origin is not None:
+        with guarded("recording the checkpoint that a training began from"):
+            origin.note(run)
     run.trainings += 1
     if config:
         run.update_config(config, source=framework)
     return Training(run, owned, options.log_every)
+
+
+def _origin(checkpoint: str | PathLike[str]) -> Origin | None:
+    with guarded("looking up the run that wrote a checkpoint"):
+        outer = session.enclosing_run()
+        return origin_of(outer.layout if outer is not None else Layout(find_store()), checkpoint)
+    return None

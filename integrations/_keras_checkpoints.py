@@ -5,7 +5,7 @@ with it, and among them the value that it compares. BackupAndRestore deletes its
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -96,3 +96,12 @@ def _score(callback: Any, logs: Any) -> dict[str, Any]:
     monitor = getattr(callback, "monitor", None)
     value = (logs or {}).get(monitor)
     return {} if value is None else {"score": value, "monitor": monitor}
+
+
+def backup_of(callbacks: Iterable[Any]) -> str | None:
+    """The weights that a BackupAndRestore has just restored: those in its folder before a first epoch has ended."""
+    for callback in callbacks:
+        if type(callback).__name__ == "BackupAndRestore":
+            path = str(callback._weights_path)
+            return path if os.path.exists(path) else None
+    return None

@@ -9,6 +9,7 @@ from autotrack import background
 from autotrack.callback import Recording, open_run
 from autotrack.guard import guarded, reason
 from autotrack.integrations._keras_batches import Batches, Told, means_of, sizes_of
+from autotrack.integrations._keras_checkpoints import backup_of
 from autotrack.integrations._keras_config import config_of, has_own_train_step, layers_of
 from autotrack.integrations._keras_end import outcome
 from autotrack.integrations._stopped import pruned
@@ -161,6 +162,7 @@ class Fit:
             config=config_of(model, arguments, self._params, self._callbacks),
             options=self._options,
             nested="child",
+            checkpoint=backup_of(self._callbacks),
         )
         self._arguments = {}
         if training is None:

@@ -151,8 +151,10 @@ def part_of_another(options: Options) -> Any:
     return None if run is None else _Elsewhere(run, options.log_every)
 
 
-def begin_recording(trainer: Any, module: Any, tracker: AutoTrack, supervised: bool) -> Fit | None:
-    """A training begins: a run for it, or in a process that was spawned for it the run that its parent opened."""
+def begin_recording(
+    trainer: Any, module: Any, tracker: AutoTrack, supervised: bool, checkpoint: Any
+) -> Fit | None:
+    """A training begins, perhaps from a checkpoint: a run for it, or in a process that was spawned for it the parent's."""
     options = tracker.options
     if options is None:
         return None
@@ -162,6 +164,7 @@ def begin_recording(trainer: Any, module: Any, tracker: AutoTrack, supervised: b
         config=config_of(trainer, module, own=_ours(trainer.callbacks)),
         options=options,
         nested="child",
+        checkpoint=checkpoint,
     )
     part = training or part_of_another(options)
     if part is None:

@@ -53,12 +53,14 @@ class Train(Recording):
 class Inside:
     """A `Trainer.train` that is on the stack; `train` and `state` once its run has begun."""
 
-    __slots__ = ("state", "train", "trainer")
+    __slots__ = ("checkpoint", "state", "train", "trainer")
 
     def __init__(self, trainer: Any) -> None:
         self.trainer = trainer
         self.train: Train | None = None
         self.state: Any = None
+        self.checkpoint: str | None = None
+        """What the training is resumed from."""
 
 
 inside: ContextVar[Inside | None] = ContextVar("autotrack_transformers", default=None)

@@ -59,6 +59,8 @@ class LightningWatch(Watch):
         self.inside: ByIdentity[bool] = ByIdentity()
         self.fabrics = Fabrics(self)
         self.checkpoints = Checkpoints(self.run_of)
+        self.resumed: ByIdentity[Any] = ByIdentity()
+        """By trainer: the checkpoint that its fit goes on from."""
 
     def _install(self, module: ModuleType) -> None:
         if "Trainer" not in vars(module):
@@ -82,6 +84,8 @@ class LightningWatch(Watch):
         self.patcher.listen(strategy, "optimizer_step", self.stepped)
         saver = sys.modules[f"{top}.callbacks.model_checkpoint"].ModelCheckpoint
         self.checkpoints.install(self.patcher, module.Trainer, saver, strategy)
+        restorer = sys.modules[f"{top}.trainer.connectors.checkpoint_connector"]._CheckpointConnector
+        self.patcher.listen(restorer, "resume_start", self.resume)
         monitor = sys.modules.get(f"{top}.callbacks.lr_monitor")
         if monitor is not None:
             self.patcher.listen(monitor.LearningRateMonitor, "_extract_stats", self.rates_read)
@@ -99,6 +103,7 @@ class LightningWatch(Watch):
         if added is not None:
             trainer.callbacks.insert(0, added)
         self.inside.set(trainer, True)
+        self.resumed.drop(trainer)
 
         def end(call: Call) -> None:
             self.inside.drop(trainer)
@@ -124,10 +129,17 @@ class LightningWatch(Watch):
 
     def record(self, trainer: Any, module: Any, tracker: AutoTrack) -> None:
         """A training begins."""
-        fit = begin_recording(trainer, module, tracker, supervised=self.inside.get(trainer) is not None)
+        supervised, checkpoint = self.inside.get(trainer) is not None, self.resumed.get(trainer)
+        fit = begin_recording(trainer, module, tracker, supervised, checkpoint)
         if fit is not None:
             self.fits.set(trainer, fit)
             self.modules.set(module, fit)
+
+    def resume(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        """`connector.resume_start(checkpoint_path)`: "last", "best" and "hpc" are paths by now, None for none."""
+        path = kwargs.get("checkpoint_path", args[1] if len(args) > 1 else None)
+        if path is not None and args[0].trainer.state.fn == "fit":
+            self.resumed.set(args[0].trainer, path)
 
     def optimized(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """`run(…, hook_kwargs)` of the loop around `training_step`: keep the batch's loss; `batch_end` records it."""

@@ -60,6 +60,7 @@ class TransformersWatch(Watch):
         self.patcher.observe(trainer, "train", self.begin_train)
         self.checkpoints.install(self.patcher, trainer)
         self.patcher.observe(trainer, "hyperparameter_search", self.begin_search)
+        self.patcher.listen(trainer, "_load_optimizer_and_scheduler", self.resume)
         self.patcher.listen(trainer, "training_step", partial(self.micro_batch, trainer))
         self.patcher.listen(vars(module)["Accelerator"], "clip_grad_norm_", self.gradient_norm)
 
@@ -84,6 +85,12 @@ class TransformersWatch(Watch):
                 self._take_out(trainer, tracker)
 
         return end
+
+    def resume(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        """`trainer._load_optimizer_and_scheduler(checkpoint)`: the folder that a training goes on from, None for none."""
+        here = inside.get()
+        if here is not None and here.trainer is args[0]:
+            here.checkpoint = kwargs.get("checkpoint", args[1] if len(args) > 1 else None)
 
     def begin_search(self, call: Call) -> Callable[[Call], None] | None:
         """A run for the search; its trainings find it open, and are its children."""
@@ -195,7 +202,14 @@ class TransformersCallback(Adapter):
             name = state.trial_name or f"trial {number}"
             config["trial"] = {"number": number, "params": dict(state.trial_params or {})}
             options = options._replace(name=None)
-        training = begin_training("transformers", name=name, config=config, options=options, nested="child")
+        training = begin_training(
+            "transformers",
+            name=name,
+            config=config,
+            options=options,
+            nested="child",
+            checkpoint=None if here is None else here.checkpoint,
+        )
         if training is None:
             return None
         train = Train(training, supervised=here is not None)

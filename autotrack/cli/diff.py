@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-import orjson
 import typer
 
 from autotrack.cli.context import complete_runs, opened, say
@@ -185,10 +184,12 @@ def _head(run: "RunRecord") -> dict[str, Any]:
 
 def _facts(run: "RunRecord", objects: "Path") -> dict[str, dict[str, Any]]:
     """What surrounded a run, by part."""
+    from autotrack.index.changes import packages_of
+
     found: dict[str, dict[str, Any]] = {}
     for what, facts in run.environment.items():
         if what == "packages":
-            found["packages"] = _packages(facts, objects)
+            found["packages"] = packages_of(facts, objects)
             continue
         part = _SUBJECTS.get(what, "environment")
         flat = flatten({what: facts})
@@ -196,22 +197,6 @@ def _facts(run: "RunRecord", objects: "Path") -> dict[str, dict[str, Any]]:
             {key: value for key, value in flat.items() if value not in (None, "", [], {})}
         )
     return found
-
-
-def _packages(facts: Any, objects: "Path") -> dict[str, Any]:
-    """Versions by name; where the list is not in the store, what is known of it."""
-    known = facts if isinstance(facts, dict) else {}
-    digest = str(known.get("digest") or "")
-    try:
-        listed = orjson.loads((objects / digest[:2] / digest[2:]).read_bytes())["packages"]
-        return {package["name"]: _version(package) for package in listed}
-    except (OSError, ValueError, KeyError, TypeError):
-        return flatten({"packages": known})
-
-
-def _version(package: Mapping[str, Any]) -> str:
-    source = package.get("commit") or ("editable" if package.get("editable") else "")
-    return f"{package.get('version')} ({str(source)[:12]})" if source else str(package.get("version"))
 
 
 def _inputs(run: "RunRecord") -> dict[str, Any]:

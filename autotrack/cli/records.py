@@ -57,7 +57,8 @@ def complete(run: "RunRecord") -> dict[str, Any]:
         ],
         "checkpoints": [vars(one) for one in run.checkpoints],
         "inputs": [
-            {name: getattr(one, name) for name in ("path", "role", "size", "digest")} for one in run.inputs
+            {name: getattr(one, name) for name in ("path", "role", "size", "digest", "run", "step")}
+            for one in run.inputs
         ],
         "environment": run.environment,
         "capture_report": run.capture_report,

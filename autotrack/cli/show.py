@@ -28,7 +28,7 @@ from autotrack.cli.table import Column
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from autotrack.index import RunRecord
+    from autotrack.index import Input, RunRecord
 
 ROWS = 40
 _POINTS = 240
@@ -73,6 +73,7 @@ class _Page:
         self._artifacts()
         self._checkpoints()
         self._inputs()
+        self._changes()
         self._children()
         self._environment()
         self._capture()
@@ -249,9 +250,22 @@ class _Page:
         ]
         for one in self._first(rows):
             for column, text in zip(
-                columns, (one.path, one.role, size_text(one.size), (one.digest or "-")[:12]), strict=True
+                columns, (one.path, _role(one), size_text(one.size), (one.digest or "-")[:12]), strict=True
             ):
                 column.add(text)
+        self.screen.table(columns, indent=2)
+        self._more(len(rows) - len(self._first(rows)))
+
+    def _changes(self) -> None:
+        rows = self.run.changes
+        if not rows:
+            return
+        self.screen.heading("Changed when it was resumed")
+        names = ("attempt", "what", "key", "before", "after")
+        columns = [Column(name, keep=name == "key", right=name == "attempt") for name in names]
+        for one in self._first(rows):
+            for column, value in zip(columns, one, strict=True):
+                column.add("-" if value is None else value_text(value))
         self.screen.table(columns, indent=2)
         self._more(len(rows) - len(self._first(rows)))
 
@@ -333,6 +347,12 @@ class _Page:
     def _more(self, number: int) -> None:
         if number > 0:
             self.screen.line((f"  {self.screen.mark} {number} more; --all shows them", "dim"))
+
+
+def _role(one: "Input") -> str:
+    """What an input was for; of a checkpoint also the run that wrote it."""
+    at = "" if one.step is None else f" step {one.step}"
+    return one.role if one.run is None else f"{one.role} of {one.run}{at}"
 
 
 def _telling(runs: "Sequence[RunRecord]") -> list[Column]:

@@ -1,5 +1,6 @@
 """The index: a cache made from journals, and what answers questions from it. Deleting it loses nothing."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from autotrack.index.query import RunList
 from autotrack.index.record import RunRecord
 from autotrack.index.saves import Checkpoint
 from autotrack.index.sync import Progress, sync
+from autotrack.index.writers import Save, last_save
 from autotrack.layout import STORE, Layout, check_store, find_store
 
 __all__ = [
@@ -107,6 +109,12 @@ class Index:
         except RunNotFound:
             self._say_unreadable(id_or_prefix)
             raise
+
+    def last_save(self, path: str) -> Save | None:
+        """The last save of a checkpoint to a path (absolute, as it is or without links): the run, and the step."""
+        self._sync_once()
+        paths = {path, os.path.realpath(path)}
+        return self._database.ask(lambda connection: last_save(connection, paths))
 
     def _say_unreadable(self, id_or_prefix: str) -> None:
         """RunNotFound with the reason, where the run is there and cannot be read."""

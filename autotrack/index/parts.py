@@ -127,12 +127,18 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Input:
-    """A file that a run read: `digest` and `size` None where they were not taken."""
+    """A file that a run read: `digest` and `size` None where they were not taken.
+
+    Of a checkpoint (`role` "checkpoint") that the run began from, `run` is the run that wrote it, itself if it was resumed
+    from there, and `step` that run's step; None where nothing is known of it.
+    """
 
     path: str
     digest: str | None
     size: int | None
     role: str
+    run: str | None = None
+    step: int | None = None
 
 
 def artifact(body: Mapping[str, Any], objects: Path) -> Artifact:
@@ -147,5 +153,10 @@ def artifact(body: Mapping[str, Any], objects: Path) -> Artifact:
 def input_file(body: Mapping[str, Any]) -> Input:
     """The input of an event's body."""
     return Input(
-        str(body.get("path", "")), body.get("digest"), body.get("size"), str(body.get("role", "data"))
+        str(body.get("path", "")),
+        body.get("digest"),
+        body.get("size"),
+        str(body.get("role", "data")),
+        body.get("run"),
+        body.get("step"),
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from autotrack.index.changes import Change, changes_of
 from autotrack.index.fold import unpack_body
 from autotrack.index.history import History, missing_key, series_of
 from autotrack.index.load import SYSTEM, Folder, Loader, name_of
@@ -115,6 +116,14 @@ class RunRecord:
     def checkpoints(self) -> list[Checkpoint]:
         """The checkpoints that the run wrote, each save of each path, oldest first."""
         return checkpoints_of(self._events("checkpoint"))
+
+    @property
+    def changes(self) -> list[Change]:
+        """What changed in config, code and packages when the run was resumed; empty for a single attempt."""
+        if self.attempts < 2:
+            return []
+        facts = self._events("start", "config", "capture", "finish")
+        return changes_of(facts, self._loader.layout.objects)
 
     @property
     def inputs(self) -> list[Input]:

@@ -70,7 +70,9 @@ def test_the_core_imports_no_framework() -> None:
             assert not {each.partition(".")[0] for each in names} & FRAMEWORKS, name
 
 
-def test_the_training_side_reaches_the_reading_side_only_to_read_a_live_run() -> None:
+def test_the_training_side_reaches_the_reading_side_only_to_read_a_live_run_or_to_find_one_to_resume() -> (
+    None
+):
     reading = ("autotrack.index", "autotrack.cli", "autotrack.web", "autotrack.sync")
     trees = modules()
     known = set(trees)
@@ -80,4 +82,4 @@ def test_the_training_side_reaches_the_reading_side_only_to_read_a_live_run() ->
         if not name.startswith((*reading, "autotrack.__main__"))
         and any(each.startswith(reading) for each in imports(tree, known))
     }
-    assert found <= {"autotrack.face", "autotrack.readback", "autotrack.testing"}
+    assert found <= {"autotrack.face", "autotrack.readback", "autotrack.resuming", "autotrack.testing"}

@@ -1,0 +1,53 @@
+"""The run that a training goes on with: the one that wrote the checkpoint which the framework resumes from.
+
+It is found in our own record, by the path that the checkpoint was saved to; the user's checkpoint holds nothing of ours. The
+index is asked, and loaded for it, only when a training is resumed.
+"""
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from autotrack.layout import Layout
+
+if TYPE_CHECKING:
+    from autotrack.run import Run
+
+
+class Origin(NamedTuple):
+    """Where a checkpoint comes from: `run` None where no run of the store has written it."""
+
+    path: str
+    run: str | None = None
+    project: str = ""
+    framework: str | None = None
+    step: int | None = None
+    whole: bool = False
+    """Whether that run can be gone on with: it has a folder of its own, and nobody writes to it."""
+
+    def fits(self, framework: str, project: str | None) -> bool:
+        """Whether a training is the same one, resumed: of the same framework, and not asked to be in another project."""
+        return self.whole and self.framework == framework and project in (None, self.project)
+
+    def note(self, run: "Run") -> None:
+        """Record in a run what it began from."""
+        body = {"path": self.path, "role": "checkpoint", "digest": None, "size": None}
+        run.event("input", body | {"run": self.run, "step": self.step})
+
+
+def origin_of(layout: Layout, path: str | os.PathLike[str]) -> Origin:
+    """Who wrote the checkpoint that lies at a path now: the last one that saved to it."""
+    place = os.path.abspath(os.fspath(path))
+    if not layout.runs.is_dir():
+        return Origin(place)
+    from autotrack.index import open_index
+
+    index = open_index(layout.root)
+    try:
+        save = index.last_save(place)
+        if save is None:
+            return Origin(place)
+        run = index.get(save.run)
+        whole = run.opened_by != "child" and run.status != "running"
+        return Origin(place, run.id, run.project, run.framework, save.step, whole)
+    finally:
+        index.close()
