@@ -44,7 +44,7 @@ class Checkpoints:
         trainer = call.args[0]
         path = call.kwargs["filepath"] if len(call.args) < 2 else call.args[1]
         run = self._writes(trainer)
-        if run is None or _of_a_search(path):
+        if run is None or of_a_search(path):
             return None
         saver = self._savers.get(trainer)
         facts = {
@@ -80,7 +80,7 @@ class Checkpoints:
         run = (
             self._writes(strategy.lightning_module.trainer) if strategy.lightning_module is not None else None
         )
-        if run is None or _of_a_search(path):
+        if run is None or of_a_search(path):
             return None
 
         def end(call: Call) -> None:
@@ -94,7 +94,8 @@ class Checkpoints:
         return self._run_of(trainer) or open_run() if trainer.is_global_zero else None
 
 
-def _of_a_search(path: Any) -> bool:
+def of_a_search(path: Any) -> bool:
+    """Whether a search for a learning rate or a batch size keeps the state before it at this path."""
     name: str = os.path.basename(os.fsdecode(path))
     return name.startswith(_OF_A_SEARCH)
 

@@ -28,7 +28,7 @@ from typing import Any, ClassVar
 
 from autotrack.callback import Adapter, AutoTrack, ByIdentity, Watch, first_of
 from autotrack.integration import Integration
-from autotrack.integrations._lightning_checkpoints import Checkpoints
+from autotrack.integrations._lightning_checkpoints import Checkpoints, of_a_search
 from autotrack.integrations._lightning_fabric import Fabrics
 from autotrack.integrations._lightning_runs import Evaluation, Fit, begin_recording, steps_of
 from autotrack.integrations._lightning_steps import Window
@@ -138,7 +138,7 @@ class LightningWatch(Watch):
     def resume(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """`connector.resume_start(checkpoint_path)`: "last", "best" and "hpc" are paths by now, None for none."""
         path = kwargs.get("checkpoint_path", args[1] if len(args) > 1 else None)
-        if path is not None and args[0].trainer.state.fn == "fit":
+        if path is not None and args[0].trainer.state.fn == "fit" and not of_a_search(path):
             self.resumed.set(args[0].trainer, path)
 
     def optimized(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:

@@ -62,6 +62,7 @@ def test_searches_that_callbacks_begin_a_fit_with_are_no_part_of_its_run(store, 
     assert points(run, "auto/lr") == [(0, net.hparams["lr"])]
     assert run.config["lr"] == net.hparams["lr"]
     assert list(run.checkpoints) == []
+    assert not [one for one in run.inputs if one.role == "checkpoint"]
 
 
 def test_what_a_search_saves_for_itself_is_no_checkpoint_of_the_open_run(store, pl, arm, tmp_path):
