@@ -9,7 +9,6 @@ import orjson
 from autotrack.index.fold import Attempt, Fact, attempts_of, deep_merge, flatten
 
 _OUTCOMES = ("best", "stopped")
-_PASSING = ("dirty_files", "ms")
 
 
 class Change(NamedTuple):
@@ -64,9 +63,7 @@ def _by_attempt(facts: list[Fact], attempts: list[Attempt], objects: Path) -> li
             if fact.body.get("what") == "packages":
                 found[place]["packages"] = packages_of(told, objects)
             elif fact.body.get("what") == "git" and isinstance(told, dict):
-                found[place]["code"] = {
-                    key: value for key, value in flatten(told).items() if key not in _PASSING
-                }
+                found[place]["code"] = flatten(told)
     for config, told_of in zip(configs, found, strict=True):
         for outcome in _OUTCOMES:
             config.pop(outcome, None)
