@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from autotrack import background
-from autotrack.checkpoints import save_facts
 from autotrack.errors import AutotrackError, NotScalar
 from autotrack.guard import guarded, printable, warn
 from autotrack.layout import Layout
 from autotrack.objects import ObjectStore
+from autotrack.saves import save_facts
 from autotrack.steps import step_number
 from autotrack.values import show
 

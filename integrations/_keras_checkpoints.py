@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any, Protocol
 
-from autotrack import checkpoints
+from autotrack import saves
 from autotrack.callback import ByIdentity, open_run
 from autotrack.patcher import Call, Patcher
 from autotrack.run import Run
@@ -72,7 +72,7 @@ class Checkpoints:
 
         def end(call: Call) -> None:
             if call.error is None:
-                checkpoints.saved(run, path, **facts)
+                saves.saved(run, path, **facts)
 
         return end
 
@@ -86,7 +86,7 @@ class Checkpoints:
 
         def end(call: Call) -> None:
             if not os.path.lexists(folder):
-                checkpoints.removed(run, folder, "training over", by="BackupAndRestore")
+                saves.removed(run, folder, "training over", by="BackupAndRestore")
 
         return end
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from autotrack import checkpoints
+from autotrack import saves
 from autotrack.callback import ByIdentity, open_run
 from autotrack.patcher import Call, Patcher
 from autotrack.run import Run
@@ -57,7 +57,7 @@ class Checkpoints:
 
         def end(call: Call) -> None:
             if call.error is None:
-                checkpoints.saved(run, path, **facts)
+                saves.saved(run, path, **facts)
 
         return end
 
@@ -70,7 +70,7 @@ class Checkpoints:
 
         def end(call: Call) -> None:
             if call.error is None:
-                checkpoints.linked(run, path, target, by="ModelCheckpoint")
+                saves.linked(run, path, target, by="ModelCheckpoint")
 
         return end
 
@@ -85,7 +85,7 @@ class Checkpoints:
 
         def end(call: Call) -> None:
             if call.error is None:
-                checkpoints.removed(run, path, "rotation", by=type(strategy).__name__)
+                saves.removed(run, path, "rotation", by=type(strategy).__name__)
 
         return end
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from autotrack import checkpoints
+from autotrack import saves
 from autotrack.callback import open_run
 from autotrack.integrations._transformers_end import metric_name
 from autotrack.integrations._transformers_steps import Train
@@ -43,7 +43,7 @@ class Checkpoints:
             if call.error is None:
                 state = trainer.state
                 facts = {"step": state.global_step, "epoch": state.epoch, **_score(trainer.args, state)}
-                checkpoints.saved(run, path, overwrites=path in before, by=type(trainer).__name__, **facts)
+                saves.saved(run, path, overwrites=path in before, by=type(trainer).__name__, **facts)
             left = folders(folder)
             tell_removed(run, before - left)
             train = self._train_of(trainer)
@@ -60,12 +60,12 @@ class Checkpoints:
         if run is None:
             return None
         path = words.get("output_dir") or trainer.args.output_dir
-        overwrites = bool(checkpoints.files_of(path, without=_PREFIX))
+        overwrites = bool(saves.files_of(path, without=_PREFIX))
 
         def end(call: Call) -> None:
             if call.error is None:
                 facts = {"step": trainer.state.global_step, "epoch": trainer.state.epoch}
-                checkpoints.saved(run, path, overwrites=overwrites, without=_PREFIX, **facts)
+                saves.saved(run, path, overwrites=overwrites, without=_PREFIX, **facts)
 
         return end
 
@@ -88,7 +88,7 @@ def folders(folder: str) -> set[str]:
 def tell_removed(run: Run, paths: set[str]) -> None:
     """Rotation has removed these."""
     for path in sorted(paths):
-        checkpoints.removed(run, path, "rotation", by="Trainer")
+        saves.removed(run, path, "rotation", by="Trainer")
 
 
 def _score(args: Any, state: Any) -> dict[str, Any]:

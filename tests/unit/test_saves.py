@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import autotrack
-from autotrack import checkpoints
+from autotrack import saves
 from autotrack.errors import AutotrackWarning
 
 
@@ -62,14 +62,14 @@ def test_what_was_linked_and_removed_is_told_of_the_save(here: Path) -> None:
     (here / "b").mkdir()
     (here / "b" / "part").write_bytes(b"b")
     with autotrack.init(project="p") as run:
-        checkpoints.saved(run, "a.ckpt", step=1, by="ModelCheckpoint")
-        checkpoints.linked(run, "last.ckpt", "a.ckpt", by="ModelCheckpoint")
-        checkpoints.saved(run, "b/part", step=2, by="ModelCheckpoint")
+        saves.saved(run, "a.ckpt", step=1, by="ModelCheckpoint")
+        saves.linked(run, "last.ckpt", "a.ckpt", by="ModelCheckpoint")
+        saves.saved(run, "b/part", step=2, by="ModelCheckpoint")
         assert [one.links for one in run.checkpoints] == [(str(here / "last.ckpt"),), ()]
-        checkpoints.removed(run, "a.ckpt", "rotation", by="ModelCheckpoint")
-        checkpoints.linked(run, "last.ckpt", "b/part", by="ModelCheckpoint")
-        checkpoints.removed(run, "b", "cleanup", by="user")
-        checkpoints.removed(run, "never seen", "rotation", by="user")
+        saves.removed(run, "a.ckpt", "rotation", by="ModelCheckpoint")
+        saves.linked(run, "last.ckpt", "b/part", by="ModelCheckpoint")
+        saves.removed(run, "b", "cleanup", by="user")
+        saves.removed(run, "never seen", "rotation", by="user")
     first, second = run.checkpoints
     assert (first.state, first.why, first.links) == ("removed", "rotation", ())
     assert (second.state, second.why, second.links) == ("removed", "cleanup", (str(here / "last.ckpt"),))
