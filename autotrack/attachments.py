@@ -4,16 +4,19 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from autotrack import background
 from autotrack.errors import AutotrackError, NotScalar
 from autotrack.guard import guarded, printable, warn
 from autotrack.layout import Layout
 from autotrack.objects import ObjectStore
-from autotrack.saves import save_facts
+from autotrack.saves import saved
 from autotrack.steps import step_number
 from autotrack.values import show
+
+if TYPE_CHECKING:
+    from autotrack.run import Run
 
 
 class Attachments(ABC):
@@ -73,7 +76,7 @@ class Attachments(ABC):
         with guarded("log_checkpoint"):
             try:
                 judged: dict[str, Any] = {"score": score, "monitor": monitor, "metrics": metrics}
-                self.event("checkpoint", save_facts(path, step=step, epoch=epoch, **judged))
+                saved(cast("Run", self), path, step=step, epoch=epoch, **judged)
             except (OSError, TypeError, ValueError, NotScalar) as error:
                 why = getattr(error, "strerror", None) or error
                 warn(

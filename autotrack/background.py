@@ -113,6 +113,9 @@ class Helper:
             job = self.jobs.get(timeout=None if task is None else max(0.0, task.due - time.monotonic()))
         except Empty:
             return
+        self._take(job)
+
+    def _take(self, job: Callable[[], object] | Task) -> None:
         if isinstance(job, Task):
             self._tasks.append(job)
             job.plan()
@@ -148,6 +151,17 @@ class Helper:
                 self._call(task)
             else:
                 time.sleep(min(until, until if task is None else task.due) - now)
+
+    def breathe(self) -> None:
+        """Do what is due and what waits, and come back."""
+        while True:
+            task = self._first_task()
+            if task is not None and task.due <= time.monotonic():
+                self._call(task)
+            elif self.jobs.empty() or self._over():
+                return
+            else:
+                self._take(self.jobs.get_nowait())
 
 
 _state = {"helper": Helper()}
@@ -191,6 +205,13 @@ def idle(seconds: float) -> None:
         helper.idle(seconds)
     else:
         time.sleep(seconds)
+
+
+def breathe() -> None:
+    """In a long job, let what became due and what was submitted meanwhile pass; elsewhere nothing happens."""
+    helper = _state["helper"]
+    if helper.thread is threading.current_thread():
+        helper.breathe()
 
 
 def _nothing() -> None:

@@ -1,15 +1,19 @@
 """The run that a training goes on with: the one that wrote the checkpoint which the framework resumes from.
 
-It is found in our own record, by the path that the checkpoint was saved to; the user's checkpoint holds nothing of ours. The
-index is asked, and loaded for it, only when a training is resumed.
+It is found in our own record, by the path that the checkpoint was saved to, and where nothing was saved there by its content: the
+user's checkpoint holds nothing of ours. The index is asked, and loaded for it, only when a training is resumed; the checkpoint is
+read for it only where the record has one of the same size.
 """
 
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
+from autotrack.digests import digest_of, look_at
 from autotrack.layout import Layout
 
 if TYPE_CHECKING:
+    from autotrack.index import Index
+    from autotrack.index.writers import Save
     from autotrack.run import Run
 
 
@@ -23,6 +27,8 @@ class Origin(NamedTuple):
     step: int | None = None
     whole: bool = False
     """Whether that run can be gone on with: it has a folder of its own, and nobody writes to it."""
+    size: int | None = None
+    digest: str | None = None
 
     def fits(self, framework: str, project: str | None) -> bool:
         """Whether a training is the same one, resumed: of the same framework, and not asked to be in another project."""
@@ -30,12 +36,12 @@ class Origin(NamedTuple):
 
     def note(self, run: "Run") -> None:
         """Record in a run what it began from."""
-        body = {"path": self.path, "role": "checkpoint", "digest": None, "size": None}
+        body = {"path": self.path, "role": "checkpoint", "digest": self.digest, "size": self.size}
         run.event("input", body | {"run": self.run, "step": self.step})
 
 
 def origin_of(layout: Layout, path: str | os.PathLike[str]) -> Origin:
-    """Who wrote the checkpoint that lies at a path now: the last one that saved to it."""
+    """Who wrote the checkpoint that lies at a path now: the last one that saved to it, else the last that saved the same bytes."""
     place = os.path.abspath(os.fspath(path))
     if not layout.runs.is_dir():
         return Origin(place)
@@ -43,11 +49,21 @@ def origin_of(layout: Layout, path: str | os.PathLike[str]) -> Origin:
 
     index = open_index(layout.root)
     try:
-        save = index.last_save(place)
+        save = index.last_save(place) or _same_bytes(index, place)
         if save is None:
             return Origin(place)
         run = index.get(save.run)
         whole = run.opened_by != "child" and run.status != "running"
-        return Origin(place, run.id, run.project, run.framework, save.step, whole)
+        return Origin(place, run.id, run.project, run.framework, save.step, whole, save.size, save.digest)
     finally:
         index.close()
+
+
+def _same_bytes(index: "Index", path: str) -> "Save | None":
+    try:
+        look = look_at(path)
+    except OSError:
+        return None
+    saves = index.saves_of_size(look.size)
+    digest = digest_of(path, look) if saves else None
+    return next((save for save in saves if save.digest == digest), None)

@@ -10,6 +10,7 @@ from typing import Any
 
 from autotrack import saves
 from autotrack.callback import open_run
+from autotrack.digests import names_in
 from autotrack.integrations._transformers_end import metric_name
 from autotrack.integrations._transformers_steps import Train
 from autotrack.patcher import Call, Patcher
@@ -60,7 +61,7 @@ class Checkpoints:
         if run is None:
             return None
         path = words.get("output_dir") or trainer.args.output_dir
-        overwrites = bool(saves.files_of(path, without=_PREFIX))
+        overwrites = bool(names_in(path, without=_PREFIX))
 
         def end(call: Call) -> None:
             if call.error is None:

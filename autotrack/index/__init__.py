@@ -13,7 +13,7 @@ from autotrack.index.query import RunList
 from autotrack.index.record import RunRecord
 from autotrack.index.saves import Checkpoint
 from autotrack.index.sync import Progress, sync
-from autotrack.index.writers import Save, last_save
+from autotrack.index.writers import Save, last_save, saves_of_size
 from autotrack.layout import STORE, Layout, check_store, find_store
 
 __all__ = [
@@ -115,6 +115,11 @@ class Index:
         self._sync_once()
         paths = {path, os.path.realpath(path)}
         return self._database.ask(lambda connection: last_save(connection, paths))
+
+    def saves_of_size(self, size: int) -> list[Save]:
+        """The saves of checkpoints of so many bytes whose digest is known, newest first."""
+        self._sync_once()
+        return self._database.ask(lambda connection: saves_of_size(connection, size))
 
     def _say_unreadable(self, id_or_prefix: str) -> None:
         """RunNotFound with the reason, where the run is there and cannot be read."""

@@ -23,7 +23,8 @@ class Checkpoint:
     """One save of a checkpoint. A path that is saved to again holds another checkpoint.
 
     `size` in bytes, `files` how many a folder has; `score` the value of the metric `monitor` that whoever saved it judged it
-    by, `by` who that was; `links` the paths that stand for it.
+    by, `by` who that was; `links` the paths that stand for it. `id` names this save; `digest` is the sha256 of its bytes, of a
+    folder that of its listing, None where it went before it could be read.
     `state`: "written", "overwritten" or "removed", as far as the training told; `gone` when, `why` it was removed.
     """
 
@@ -41,6 +42,8 @@ class Checkpoint:
     gone: datetime | None = None
     why: str | None = None
     links: tuple[str, ...] = field(default=())
+    id: str | None = None
+    digest: str | None = None
 
 
 def checkpoints_of(facts: Iterable[Fact]) -> list[Checkpoint]:
@@ -48,6 +51,7 @@ def checkpoints_of(facts: Iterable[Fact]) -> list[Checkpoint]:
     found: list[Checkpoint] = []
     here: dict[str, int] = {}
     links: dict[str, int] = {}
+    digests: dict[str, str] = {}
     for fact in facts:
         action, path = fact.body.get("action"), str(fact.body.get("path", ""))
         if action in ("saved", "overwritten"):
@@ -64,7 +68,9 @@ def checkpoints_of(facts: Iterable[Fact]) -> list[Checkpoint]:
             inside = [known for known in (*here, *links) if known == path or known.startswith(path + "/")]
             for known in inside:
                 _lose(found, here, links, known, "removed", fact)
-    return found
+        elif action == "digested":
+            digests[str(fact.body.get("save"))] = str(fact.body.get("digest"))
+    return [replace(one, digest=digests.get(one.id or "")) for one in found]
 
 
 def _saved(path: str, fact: Fact) -> Checkpoint:
@@ -81,6 +87,7 @@ def _saved(path: str, fact: Fact) -> Checkpoint:
         metrics=dict(metrics) if isinstance(metrics, dict) else {},
         by=str(body.get("by", "")),
         saved=_moment(fact),
+        id=body.get("id"),
     )
 
 

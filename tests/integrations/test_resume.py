@@ -149,3 +149,14 @@ def test_a_checkpoint_that_no_run_wrote_begins_a_run(store: Path, tmp_path: Path
     run = only_run()
     assert run.attempts == 1
     assert checkpoints_read(run) == [(None, None)]
+
+
+def test_a_training_resumed_from_a_copy_goes_on_in_the_run_that_wrote_the_original(
+    store: Path, tmp_path: Path
+) -> None:
+    train("lightning", tmp_path, 2)
+    first = only_run()
+    os.rename(tmp_path / "saved", tmp_path / "moved")
+    train("lightning", tmp_path, 3, CKPT=str(tmp_path / "moved" / "last.ckpt"))
+    run = only_run()
+    assert (run.id, run.attempts, checkpoints_read(run)) == (first.id, 2, [(first.id, 4)])

@@ -1,0 +1,138 @@
+"""The digests of what a run has saved: taken on the helper thread behind each save, of the bytes that were saved and of no others.
+
+A file's digest is the sha256 of its bytes; a folder's that of a line `<sha256>  <name>` for each file, sorted by name, with `/`
+between folders, which `sha256sum` can check. What was replaced or removed before it could be read has none.
+"""
+
+import hashlib
+import os
+import stat
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from autotrack import background
+
+MOST_FILES = 10_000
+_BUFFER = 1024 * 1024
+_BREATH = 64 * 1024 * 1024
+
+
+class Look(NamedTuple):
+    """What a path holds at a moment, as far as that can be seen without reading it. `files`: how many a folder has."""
+
+    size: int
+    files: int | None
+    stamps: tuple[tuple[str, int, int, int], ...]
+    """Of each file its name below the path, size, time of change in nanoseconds, and inode."""
+
+    def is_whole(self) -> bool:
+        """Whether every file is among the stamps, and none of them is a device or a pipe."""
+        return (self.files or 1) == len(self.stamps) <= MOST_FILES
+
+
+def look_at(path: str, without: str | None = None) -> Look:
+    """Look at a file or a folder, there not into sub-folders whose names begin with `without`. OSError where it is not there."""
+    facts = os.stat(path)
+    if not stat.S_ISDIR(facts.st_mode):
+        return Look(facts.st_size, None, (_stamp("", facts),) if stat.S_ISREG(facts.st_mode) else ())
+    found = [(name, os.lstat(os.path.join(path, name))) for name in names_in(path, without)]
+    stamps = tuple(_stamp(name, one) for name, one in found if stat.S_ISREG(one.st_mode))
+    return Look(sum(one.st_size for _, one in found), len(found), stamps)
+
+
+def names_in(path: str, without: str | None = None) -> list[str]:
+    """The files below a folder, by their names below it; of more than MOST_FILES some are left out."""
+    found: list[str] = []
+    for folder, names, files in os.walk(path):
+        if without is not None:
+            names[:] = [name for name in names if not name.startswith(without)]
+        found += [os.path.relpath(os.path.join(folder, name), path) for name in files]
+        if len(found) > MOST_FILES:
+            break
+    return found
+
+
+def digest_of(
+    path: str, look: Look, without: str | None = None, pace: Callable[[], object] = bool
+) -> str | None:
+    """The digest in hex of what was seen at a path; None where that is not what lies there now, or cannot be read.
+
+    `pace` is called about every 64 MiB.
+    """
+    if not look.is_whole():
+        return None
+    try:
+        digests = {}
+        for stamp in look.stamps:
+            digests[stamp[0]] = _digest_of_file(os.path.join(path, stamp[0]) if stamp[0] else path, pace)
+        if look_at(path, without) != look:
+            return None
+    except OSError:
+        return None
+    if look.files is None:
+        return digests[""]
+    lines = sorted((name.replace(os.sep, "/"), digest) for name, digest in digests.items())
+    listing = "".join(f"{digest}  {name}\n" for name, digest in lines)
+    return hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+class _Waiting(NamedTuple):
+    path: str
+    look: Look
+    without: str | None
+    take: Callable[[str], object]
+
+
+_waiting: deque[_Waiting] = deque()
+_at_work: list[None] = []
+
+
+def digest_later(path: str, look: Look, without: str | None, take: Callable[[str], object]) -> None:
+    """Hand the digest of what was seen at a path to `take`, on the helper thread; nothing where it is not there any more."""
+    if look.is_whole():
+        _waiting.append(_Waiting(path, look, without, take))
+        background.submit(_work)
+
+
+def _work() -> None:
+    """Read what waits. A long reading lets other jobs pass, and one of those may be this one."""
+    if _at_work:
+        return
+    _at_work.append(None)
+    try:
+        while _waiting:
+            one = _waiting.popleft()
+            digest = digest_of(one.path, one.look, one.without, background.breathe)
+            if digest is not None:
+                one.take(digest)
+            background.breathe()
+    finally:
+        _at_work.clear()
+
+
+def _digest_of_file(path: str, pace: Callable[[], object]) -> str:
+    digest, buffer, read = hashlib.sha256(), bytearray(_BUFFER), 0
+    view = memoryview(buffer)
+    with open(path, "rb", buffering=0) as source:
+        while count := source.readinto(buffer):
+            digest.update(view[:count])
+            read += count
+            if read >= _BREATH:
+                read = 0
+                pace()
+    return digest.hexdigest()
+
+
+def _stamp(name: str, facts: os.stat_result) -> tuple[str, int, int, int]:
+    return (name, facts.st_size, facts.st_mtime_ns, facts.st_ino)
+
+
+def _forget() -> None:
+    """In a forked child: the parent's helper thread reads these."""
+    _waiting.clear()
+    _at_work.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
