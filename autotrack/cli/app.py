@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from autotrack.cli import compare, diff, doctor, edit, export, launch, ls, show, tail, verify
+from autotrack.cli import compare, diff, doctor, edit, export, launch, ls, show, tail, verify, who
 from autotrack.cli.context import Command, Group, say
 
 app = typer.Typer(
@@ -57,5 +57,6 @@ app.command("note", cls=Command)(edit.note)
 app.command("rename", cls=Command)(edit.rename)
 app.command("archive", cls=Command)(edit.archive)
 app.command("rm", cls=Command)(edit.remove)
+app.command("who", cls=Command)(who.command)
 app.command("verify", cls=Command)(verify.command)
 app.command("doctor", cls=Command)(doctor.command)

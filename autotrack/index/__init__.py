@@ -13,6 +13,7 @@ from autotrack.index.query import RunList
 from autotrack.index.record import RunRecord
 from autotrack.index.saves import Checkpoint
 from autotrack.index.sync import Progress, sync
+from autotrack.index.uses import Known, uses_of
 from autotrack.index.writers import Save, last_save, saves_of_size
 from autotrack.layout import STORE, Layout, check_store, find_store
 
@@ -115,6 +116,11 @@ class Index:
         self._sync_once()
         paths = {path, os.path.realpath(path)}
         return self._database.ask(lambda connection: last_save(connection, paths))
+
+    def uses(self, path: str) -> Known:
+        """What the runs have to do with a file or folder (an absolute path), which is read: by its content, and by its path."""
+        self._sync_once()
+        return self._database.ask(lambda connection: uses_of(connection, path))
 
     def saves_of_size(self, size: int) -> list[Save]:
         """The saves of checkpoints of so many bytes whose digest is known, newest first."""

@@ -1,7 +1,7 @@
 """One run as it is read back."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from autotrack.index.fold import unpack_body
 from autotrack.index.history import History, missing_key, series_of
 from autotrack.index.load import SYSTEM, Folder, Loader, name_of
 from autotrack.index.parts import Artifact, Input, Metrics, Summary, artifact, input_file
-from autotrack.index.saves import Checkpoint, checkpoints_of
+from autotrack.index.saves import Checkpoint, checkpoints_of, moment
 from autotrack.index.series import check_limit
 
 
@@ -45,18 +45,18 @@ class RunRecord:
     @property
     def created(self) -> datetime:
         """When the run was made, in local time."""
-        return _moment(self._row["created"])
+        return moment(self._row["created"])
 
     @property
     def finished(self) -> datetime | None:
         """When the run ended by its own word, in local time; None while it runs, and when it died."""
         wall = self._row["finished"]
-        return None if wall is None else _moment(wall)
+        return None if wall is None else moment(wall)
 
     @property
     def last_seen(self) -> datetime:
         """When the run last wrote anything, in local time."""
-        return _moment(self._row["last_wall"])
+        return moment(self._row["last_wall"])
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -147,7 +147,7 @@ class RunRecord:
     @property
     def warnings(self) -> list[dict[str, Any]]:
         """What went wrong while recording (slug, message, time), and with the run's files."""
-        found = [fact.body | {"time": _moment(fact.wall)} for fact in self._events("warning")]
+        found = [fact.body | {"time": moment(fact.wall)} for fact in self._events("warning")]
         return found + [
             {"slug": "journal-unreadable", "message": text, "time": None} for text in self._folder.problems
         ]
@@ -215,9 +215,3 @@ def _chosen(keys: str | Iterable[str] | None, known: list[str]) -> list[str]:
         else:
             raise KeyError(missing_key(key, known))
     return list(dict.fromkeys(wanted))
-
-
-def _moment(wall: int) -> datetime:
-    """Unix nanoseconds as local time; what no calendar holds becomes the nearest that one does."""
-    seconds = min(max(wall / 1e9, 0.0), 253_000_000_000.0)
-    return datetime.fromtimestamp(seconds, UTC).astimezone()

@@ -86,7 +86,7 @@ def _saved(path: str, fact: Fact) -> Checkpoint:
         files=body.get("files"),
         metrics=dict(metrics) if isinstance(metrics, dict) else {},
         by=str(body.get("by", "")),
-        saved=_moment(fact),
+        saved=moment(fact.wall),
         id=body.get("id"),
     )
 
@@ -107,8 +107,10 @@ def _lose(
     place = here.pop(path, None)
     if place is not None:
         why = fact.body.get("why") if state == "removed" else None
-        found[place] = replace(found[place], state=state, gone=_moment(fact), why=why)
+        found[place] = replace(found[place], state=state, gone=moment(fact.wall), why=why)
 
 
-def _moment(fact: Fact) -> datetime:
-    return datetime.fromtimestamp(fact.wall / 1e9, UTC).astimezone()
+def moment(wall: int) -> datetime:
+    """Unix nanoseconds as local time; what no calendar holds becomes the nearest that one does."""
+    seconds = min(max(wall / 1e9, 0.0), 253_000_000_000.0)
+    return datetime.fromtimestamp(seconds, UTC).astimezone()

@@ -81,6 +81,7 @@ def test_every_command_of_the_design_is_there() -> None:
         "rm",
         "doctor",
         "verify",
+        "who",
     }
     assert wanted <= set(command().commands)
 
