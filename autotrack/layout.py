@@ -56,18 +56,20 @@ def decode_project(folder: str) -> str:
 
 def git_root(start: Path) -> Path | None:
     """The nearest folder upwards that holds a `.git` (folder, or file as in worktrees and submodules)."""
-    for folder in _upwards(start):
-        if os.path.lexists(os.path.join(folder, ".git")):
-            return Path(folder)
-    return None
+    folder = _git_folder(start)
+    return None if folder is None else Path(folder)
 
 
-def find_store(start: Path | None = None) -> Path:
+def _git_folder(start: str | Path) -> str | None:
+    return next((folder for folder in _upwards(start) if os.path.lexists(os.path.join(folder, ".git"))), None)
+
+
+def find_store(start: str | Path | None = None) -> Path:
     """The store: AUTOTRACK_DIR, else the nearest `.autotrack` upwards, else at the git root, else in the working folder."""
     override = setting("DIR")
     if override:
         return absolute(override)
-    start = working_folder() if start is None else start
+    start = _working_folder() if start is None else start
     root = None
     for folder in _upwards(start):
         store = os.path.join(folder, STORE)
@@ -80,8 +82,8 @@ def find_store(start: Path | None = None) -> Path:
 
 def default_project(start: Path | None = None) -> str:
     """The name of the git root's folder, else of the working folder."""
-    start = working_folder() if start is None else start
-    return (git_root(start) or start).name or "default"
+    place = _working_folder() if start is None else os.fspath(start)
+    return os.path.basename(_git_folder(place) or place) or "default"
 
 
 def absolute(path: str) -> Path:
@@ -91,10 +93,14 @@ def absolute(path: str) -> Path:
 
 def working_folder() -> Path:
     """The working folder, also when it was deleted under us."""
+    return Path(_working_folder())
+
+
+def _working_folder() -> str:
     try:
-        return Path(os.getcwd())
+        return os.getcwd()
     except OSError:
-        return Path(os.environ.get("PWD") or "/")
+        return os.environ.get("PWD") or "/"
 
 
 def state_folder() -> Path:
@@ -247,7 +253,7 @@ def is_temporary(path: Path) -> bool:
     )
 
 
-def _upwards(start: Path) -> Iterator[str]:
+def _upwards(start: str | Path) -> Iterator[str]:
     """A folder and those above it, as text: paths as objects take several times as long."""
     folder, below = os.fspath(start), ""
     while folder != below:
