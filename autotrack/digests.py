@@ -15,7 +15,7 @@ from autotrack import background
 
 MOST_FILES = 10_000
 _BUFFER = 1024 * 1024
-_BREATH = 64 * 1024 * 1024
+_BREATH = 16 * 1024 * 1024
 
 
 class Look(NamedTuple):
@@ -58,7 +58,7 @@ def digest_of(
 ) -> str | None:
     """The digest in hex of what was seen at a path; None where that is not what lies there now, or cannot be read.
 
-    `pace` is called about every 64 MiB.
+    `pace` is called about every 16 MiB.
     """
     if not look.is_whole():
         return None

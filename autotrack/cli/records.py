@@ -60,6 +60,7 @@ def complete(run: "RunRecord") -> dict[str, Any]:
             {name: getattr(one, name) for name in ("path", "role", "size", "digest", "run", "step")}
             for one in run.inputs
         ],
+        "changes": [change._asdict() for change in run.changes],
         "environment": run.environment,
         "capture_report": run.capture_report,
         "warnings": run.warnings,

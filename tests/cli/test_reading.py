@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+import autotrack
+
 Invoke = Callable[..., Any]
 Ids = dict[str, str]
 
@@ -21,6 +23,14 @@ def test_ls_lists_root_runs_newest_first(invoke: Invoke, filled: Path, ids: Ids)
     assert first == ["id", *(ids[name] for name in ("grid", "hostile", "broken", "adam", "sgd"))]
     assert "grid (+2)" in result.stdout
     assert "train/loss" in result.stdout
+
+
+def test_show_json_tells_what_changed_since_the_attempt_before(answer: Invoke, store: Path) -> None:
+    for attempt in ({"lr": 0.1, "depth": 3}, {"lr": 0.5}):
+        autotrack.init(project="p", id="again", config=attempt).finish()
+    assert answer("show", "again")["changes"] == [
+        {"attempt": 2, "what": "config", "key": "lr", "before": 0.1, "after": 0.5}
+    ]
 
 
 def test_show_json_is_the_whole_record(answer: Invoke, filled: Path, ids: Ids) -> None:

@@ -70,7 +70,7 @@ def test_no_save_gets_the_digest_of_what_took_its_place(tmp_path: Path) -> None:
 
 def test_what_changes_while_it_is_read_has_no_digest(tmp_path: Path) -> None:
     file = tmp_path / "big.pt"
-    file.write_bytes(bytes(70 * 1024 * 1024))
+    file.write_bytes(bytes(20 * 1024 * 1024))
     look = look_at(str(file))
 
     def overwrite() -> None:
@@ -90,7 +90,7 @@ def test_a_checkpoint_that_is_no_plain_file_is_noted_without_being_read(tmp_path
 
 def test_a_long_reading_lets_the_journal_be_synced_and_metrics_be_read(tmp_path: Path) -> None:
     file = tmp_path / "big.pt"
-    file.write_bytes(bytes(300 * 1024 * 1024))
+    file.write_bytes(bytes(64 * 1024 * 1024))
     passed: list[int] = []
 
     def read() -> None:
@@ -132,7 +132,7 @@ def test_a_moved_checkpoint_is_found_by_its_content(tmp_path: Path) -> None:
 def test_a_fork_behind_a_save_reads_nothing_twice(tmp_path: Path) -> None:
     script = """
 import os, sys, autotrack
-open("a.pt", "wb").write(os.urandom(200_000_000))
+open("a.pt", "wb").write(os.urandom(60_000_000))
 with autotrack.init(project="p") as run:
     run.log_checkpoint("a.pt")
     child = os.fork()
