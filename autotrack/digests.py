@@ -7,6 +7,7 @@ between folders, which `sha256sum` can check. What was replaced or removed befor
 import hashlib
 import os
 import stat
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
@@ -15,6 +16,9 @@ from autotrack import background
 
 MOST_FILES = 10_000
 _BUFFER = 1024 * 1024
+LONGEST_WAIT = 2.0
+"""Seconds that the end of a run or process waits for what was saved last; of the rest, only the paths are known."""
+_POLL_SECONDS = 0.002
 _BREATH = 16 * 1024 * 1024
 
 
@@ -93,6 +97,13 @@ def digest_later(path: str, look: Look, without: str | None, take: Callable[[str
     if look.is_whole():
         _waiting.append(_Waiting(path, look, without, take))
         background.submit(_work)
+
+
+def wait(seconds: float) -> None:
+    """Wait until what was saved so far has been read, but no longer than this, and never longer than LONGEST_WAIT."""
+    until = time.monotonic() + min(seconds, LONGEST_WAIT)
+    while (_waiting or _at_work) and time.monotonic() < until:
+        time.sleep(_POLL_SECONDS)
 
 
 def _work() -> None:

@@ -129,6 +129,17 @@ def test_a_moved_checkpoint_is_found_by_its_content(tmp_path: Path) -> None:
     assert origin_of(run.layout, moved).digest == sha256(moved.read_bytes())
 
 
+def test_the_end_of_a_run_waits_a_moment_for_what_was_saved_last(tmp_path: Path) -> None:
+    big, more = tmp_path / "big.pt", tmp_path / "more.pt"
+    for file, size in ((big, 150_000_000), (more, 10)):
+        file.touch()
+        os.truncate(file, size)
+    with autotrack.init(project="p") as run:
+        run.log_checkpoint(big)
+        run.log_checkpoint(more)
+    assert [one.digest for one in only_run().checkpoints] == [sha256(bytes(150_000_000)), sha256(bytes(10))]
+
+
 def test_a_fork_behind_a_save_reads_nothing_twice(tmp_path: Path) -> None:
     script = """
 import os, sys, autotrack
@@ -148,3 +159,19 @@ with autotrack.init(project="p") as run:
     assert len(run.checkpoints) == 1
     text = b"".join(path.read_bytes() for path in Path(run.dir).glob("*.jsonl"))
     assert text.count(b'"digested"') <= 1
+
+
+def test_the_exit_waits_a_moment_for_the_checkpoint_of_a_training_that_has_ended(tmp_path: Path) -> None:
+    script = """
+import os
+from autotrack.saves import saved
+from autotrack.options import Options
+from autotrack.training import begin_training
+training = begin_training("mine", name=None, config=None, options=Options(), nested="child")
+open("a.pt", "wb").close()
+os.truncate("a.pt", 150_000_000)
+saved(training.run, "a.pt")
+training.finish()
+"""
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+    assert [one.digest for one in only_run().checkpoints] == [sha256(bytes(150_000_000))]
