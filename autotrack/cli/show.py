@@ -227,11 +227,13 @@ class _Page:
             Column("score", right=True, whole=True),
             Column("size", right=True, whole=True),
             Column("state", whole=True),
+            Column("sha256", whole=True, goes=1),
         ]
         shown = rows if self.everything else [one for one in rows if one.state == "written"][-ROWS:]
         for one in shown:
             score = "-" if one.score is None else f"{one.monitor or 'score'} {number_text(one.score)}"
-            cells = (one.path, number_text(one.step), score, size_text(one.size), one.why or one.state)
+            size, state = size_text(one.size), one.why or one.state
+            cells = (one.path, number_text(one.step), score, size, state, (one.digest or "-")[:12])
             for column, text in zip(columns, cells, strict=True):
                 column.add(text)
         self.screen.table(columns, indent=2)

@@ -77,3 +77,11 @@ def test_an_unknown_file_is_said_to_be_nobodys(invoke: Invoke, files: dict[str, 
     assert result.exit_code == 1
     assert "none has the same bytes" in result.stderr.replace("\n", " ")
     assert uses(invoke, files["here"] / "not there", code=1) == []
+
+
+def test_show_lists_checkpoints_with_the_beginning_of_their_digest(
+    terminal: Invoke, invoke: Invoke, files: dict[str, Path]
+) -> None:
+    known = json.loads(invoke("who", files["model"], "--json").stdout)
+    [saved] = [one["run"] for one in known["uses"] if one["what"] == "saved"]
+    assert known["digest"][:12] in terminal("show", saved, columns=200).output
