@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from autotrack import background
+from autotrack.mounts import holds_what_is_read, kind_of
 
 MOST_FILES = 10_000
 _BUFFER = 1024 * 1024
@@ -114,12 +115,19 @@ def _work() -> None:
     try:
         while _waiting:
             one = _waiting.popleft()
-            digest = digest_of(one.path, one.look, one.without, background.breathe)
-            if digest is not None:
-                one.take(digest)
+            _read(one)
             background.breathe()
     finally:
         _at_work.clear()
+
+
+def _read(one: _Waiting) -> None:
+    """A training may remove at any moment what it has saved, and is not to fail because we read it."""
+    if holds_what_is_read(kind_of(one.path)):
+        return
+    digest = digest_of(one.path, one.look, one.without, background.breathe)
+    if digest is not None:
+        one.take(digest)
 
 
 def _digest_of_file(path: str, pace: Callable[[], object]) -> str:

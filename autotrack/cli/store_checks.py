@@ -71,13 +71,9 @@ def _space(root: Path) -> Finding:
 
 
 def _file_system(root: Path) -> Finding:
-    from autotrack.index.place import file_system, on_network
+    from autotrack.mounts import kind_of, on_network
 
-    try:
-        mounts = Path("/proc/self/mounts").read_text("utf-8", "surrogateescape")
-    except OSError:
-        mounts = ""
-    kind = file_system(os.path.realpath(root), mounts) or "unknown"
+    kind = kind_of(root) or "unknown"
     if is_temporary(root):
         return (
             "file system",

@@ -18,9 +18,10 @@ from sqlalchemy.pool import NullPool, StaticPool
 
 from autotrack.guard import warn
 from autotrack.index import schema
-from autotrack.index.place import index_paths, on_network, writable
+from autotrack.index.place import index_paths, writable
 from autotrack.index.schema import Broken
 from autotrack.layout import STORE, Layout
+from autotrack.mounts import on_network
 
 WAIT_SECONDS = 20.0
 BATCH_SECONDS = 0.25

@@ -15,7 +15,7 @@ import pytest
 from autotrack.errors import AutotrackWarning, StoreError
 from autotrack.index import open_index
 from autotrack.index.database import Database
-from autotrack.index.place import file_system, index_paths
+from autotrack.index.place import index_paths
 from autotrack.index.schema import VERSION
 from autotrack.layout import Layout
 
@@ -180,16 +180,6 @@ def test_without_any_place_the_index_is_in_memory(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert reopened(filled) == (expected, None)
-
-
-def test_network_file_systems_are_known_by_their_mounts() -> None:
-    mounts = "/dev/vda / ext4 rw 0 0\nserver:/x /data nfs4 rw 0 0\nme@host:/ /data/my\\040files fuse.sshfs rw 0 0\n"
-    assert file_system("/home/me", mounts) == "ext4"
-    assert file_system("/data", mounts) == "nfs4"
-    assert file_system("/data/runs", mounts) == "nfs4"
-    assert file_system("/database", mounts) == "ext4"
-    assert file_system("/data/my files/x", mounts) == "fuse.sshfs"
-    assert file_system("/x", "") == ""
 
 
 def test_two_stores_do_not_share_a_file_in_the_cache_folder(tmp_path: Path) -> None:
