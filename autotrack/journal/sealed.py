@@ -55,8 +55,10 @@ def frames(data: bytes) -> list[Frame]:
     start = 0
     while start < len(data):
         frame = _walk(data, start)
-        if frame is None or not (_begins(data, frame.end) or _followed(data, frame.end)):
-            frame = Frame(start, _next_start(data, start + 1), None if frame is None else frame.size)
+        if frame is None:
+            frame = Frame(start, _next_start(data, start + 1), None)
+        elif not (_begins(data, frame.end) or _followed(data, frame.end) or _is_whole(data, frame)):
+            frame = Frame(start, _next_start(data, start + 1), frame.size)
         found.append(frame)
         start = frame.end
     return found
@@ -145,6 +147,18 @@ def _followed(data: bytes, place: int) -> bool:
     """Whether there is a frame at a place whose first bytes are damaged: it ends where the next one begins."""
     frame = _walk(data, place)
     return frame is not None and _begins(data, frame.end)
+
+
+def _is_whole(data: bytes, frame: Frame) -> bool:
+    """Whether a frame is good up to its end: then what follows it is another one, whose beginning is damaged."""
+    taken = 0
+    reader = zstandard.ZstdDecompressor().stream_reader(memoryview(data)[frame.start : frame.end])
+    try:
+        while piece := reader.read(_PIECE):
+            taken += len(piece)
+    except (zstandard.ZstdError, MemoryError):
+        return False
+    return frame.size in (None, taken)
 
 
 def _next_start(data: bytes, place: int) -> int:

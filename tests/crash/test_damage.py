@@ -71,6 +71,25 @@ def test_sixty_hits_cost_only_the_lines_that_they_touch(tmp_path: Path) -> None:
     assert costs["lost_sealed"] > 0
 
 
+def test_a_frame_whose_first_bytes_are_zeroed_is_missed(tmp_path: Path) -> None:
+    content = b"".join(damage.journal(500))
+    compressed = b"".join(sealing.compress(content))
+    packed = tmp_path / f"{NAME}.zst"
+    packed.write_bytes(compressed)
+    good, _, nothing, _ = damage.read_all(packed)
+    assert nothing == 0
+    for frame in sealing.frames(compressed)[1:]:
+        for skipped in range(12):
+            data = bytearray(compressed)
+            first, last = frame.start + skipped, min(frame.start + skipped + damage.SECTOR, frame.end)
+            data[first:last] = bytes(last - first)
+            packed.write_bytes(data)
+            found, _, damaged, problems = damage.read_all(packed)
+            assert not problems
+            assert found < good
+            assert damaged, (frame, skipped)
+
+
 @pytest.mark.proof
 def test_ten_thousand_hits_cost_only_the_lines_that_they_touch(
     tmp_path: Path, record_property: Property
