@@ -10,7 +10,7 @@ from typing import Any
 from autotrack.errors import AutotrackError
 from autotrack.guard import warn
 from autotrack.integration import GROUP, Integration, discover, switched_off
-from autotrack.options import Options, resume_choice
+from autotrack.options import Options, log_model_choice, resume_choice
 from autotrack.plugins import entry_points
 
 
@@ -39,6 +39,7 @@ def autolog(
     tags: Iterable[str] | None = None,
     group: str | None = None,
     resume: str | bool | None = None,
+    log_model: str | bool | None = None,
     disable: bool = False,
     silent: bool = False,
     exclude: Iterable[str] = (),
@@ -47,11 +48,10 @@ def autolog(
     none.
 
     `project`, `name`, `tags`, `group`: given to each run that is opened for a training. `resume="never"`: a training
-    that is resumed from a checkpoint is a new run; else the run that wrote it goes on. `exclude`: frameworks
-    to leave out, by name. `silent`: no warnings about versions. Called again it replaces all of these.
-    `disable=True` undoes everything, also what was armed by name: the frameworks' own functions stand where
-    they stood.
-    A framework that was given its own settings (`autotrack.sklearn.autolog(…)`) keeps them.
+    that is resumed from a checkpoint is a new run; else the run that wrote it goes on. `log_model`: which checkpoints
+    are stored, as in `autotrack.init`. `exclude`: frameworks to leave out, by name. `silent`: no warnings about versions.
+    Called again it replaces all of these. `disable=True` undoes everything, also what was armed by name: the frameworks' own
+    functions stand where they stood. A framework that was given its own settings (`autotrack.sklearn.autolog(…)`) keeps them.
     """
     with _armed.lock:
         found = discover()
@@ -61,7 +61,7 @@ def autolog(
                 integration.uninstall()
             return
         left_out = _names(exclude)
-        options = _options(project, name, tags, group, resume, silent)
+        options = _options(project, name, tags, group, resume, log_model, silent)
         for framework, integration in found.items():
             if framework in _armed.by_name:
                 continue
@@ -79,6 +79,7 @@ def autolog_one(
     tags: Iterable[str] | None = None,
     group: str | None = None,
     resume: str | bool | None = None,
+    log_model: str | bool | None = None,
     disable: bool = False,
     silent: bool = False,
 ) -> None:
@@ -98,7 +99,7 @@ def autolog_one(
             integration.uninstall()
             return
         integration.check()
-        options = _armed.by_name[framework] = _options(project, name, tags, group, resume, silent)
+        options = _armed.by_name[framework] = _options(project, name, tags, group, resume, log_model, silent)
         integration.install(options)
 
 
@@ -109,7 +110,7 @@ class Framework:
         self.name = name
 
     def autolog(self, **options: Any) -> None:
-        """`autolog_one` for this framework: project, name, tags, group, resume, disable, silent."""
+        """`autolog_one` for this framework: project, name, tags, group, resume, log_model, disable, silent."""
         autolog_one(self.name, **options)
 
     def __repr__(self) -> str:
@@ -148,9 +149,16 @@ def _options(
     tags: Iterable[str] | None,
     group: str | None,
     resume: str | bool | None,
+    log_model: str | bool | None,
     silent: bool,
 ) -> Options:
     words = (tags,) if isinstance(tags, str) else tuple(tags or ())
     return Options(
-        project=project, name=name, tags=words, group=group, resume=resume_choice(resume), silent=silent
+        project=project,
+        name=name,
+        tags=words,
+        group=group,
+        resume=resume_choice(resume),
+        log_model=log_model_choice(log_model),
+        silent=silent,
     )

@@ -16,6 +16,8 @@ from autotrack.steps import step_number
 from autotrack.values import show
 
 if TYPE_CHECKING:
+    from autotrack.keeping import Retention
+    from autotrack.options import LogModel
     from autotrack.run import Run
 
 
@@ -23,6 +25,9 @@ class Attachments(ABC):
     """The half of a `Run` that keeps more than numbers; what cannot be kept is warned of and left out."""
 
     layout: Layout
+    log_model: "LogModel | None" = None
+    """Which checkpoints are stored; None: what AUTOTRACK_LOG_MODEL says."""
+    retention: "Retention | None" = None
 
     @property
     @abstractmethod
@@ -67,15 +72,22 @@ class Attachments(ABC):
         epoch: float | None = None,
         score: Any = None,
         monitor: str | None = None,
+        mode: str | None = None,
     ) -> None:
         """Note that a checkpoint was saved to a file or folder, which stays where it is.
 
-        `metrics`: what the model reaches; `score`: the value of the metric `monitor` that it is to be judged by. Saving to the
-        same path again makes another checkpoint of it.
+        `metrics`: what the model reaches; `score`: the value of the metric `monitor` that it is to be judged by, the
+        less the better with `mode="min"`, the more with `mode="max"`; without a mode none is the best one. Saving to the same
+        path again makes another checkpoint of it.
         """
         with guarded("log_checkpoint"):
             try:
-                judged: dict[str, Any] = {"score": score, "monitor": monitor, "metrics": metrics}
+                judged: dict[str, Any] = {
+                    "score": score,
+                    "monitor": monitor,
+                    "mode": mode,
+                    "metrics": metrics,
+                }
                 saved(cast("Run", self), path, step=step, epoch=epoch, **judged)
             except (OSError, TypeError, ValueError, NotScalar) as error:
                 why = getattr(error, "strerror", None) or error

@@ -207,6 +207,11 @@ def idle(seconds: float) -> None:
         time.sleep(seconds)
 
 
+def alive() -> bool:
+    """Whether there is a helper thread."""
+    return _state["helper"].alive()
+
+
 def breathe() -> None:
     """In a long job, let what became due and what was submitted meanwhile pass; elsewhere nothing happens."""
     helper = _state["helper"]

@@ -17,7 +17,7 @@ from autotrack.guard import guarded, reason, warn
 from autotrack.importhook import when_imported
 from autotrack.integration import Integration
 from autotrack.late import log_late
-from autotrack.options import Options, resume_choice
+from autotrack.options import Options, log_model_choice, resume_choice
 from autotrack.plugins import entry_points, load
 from autotrack.run import Run
 from autotrack.session import active_run, recording
@@ -164,8 +164,9 @@ class AutoTrack:
     step of a training has, record those of each n-th step (default 1: all; ValueError below 1); values of epochs and
     evaluations, and what the Hugging Face Trainer itself logs, are always recorded. `resume`: a training that the framework
     resumes from a checkpoint goes on with the run that wrote it ("allow"), or is a new run ("never"; ValueError for others;
-    default: AUTOTRACK_RESUME, else "allow"). One object may serve several trainers, also at once. It takes no part in the
-    training: nothing of it is in checkpoints, and a copy of it is itself.
+    default: AUTOTRACK_RESUME, else "allow"). `log_model`: which checkpoints are stored, as in `autotrack.init`.
+    One object may serve several trainers, also at once. It takes no part in the training: nothing of it is in checkpoints, and
+    a copy of it is itself.
     """
 
     _plain: ClassVar[type["AutoTrack"]]
@@ -190,6 +191,7 @@ class AutoTrack:
         group: str | None = None,
         log_every: int = 1,
         resume: str | bool | None = None,
+        log_model: str | bool | None = None,
     ) -> None:
         if not isinstance(log_every, int) or log_every < 1:
             raise ValueError(
@@ -202,6 +204,7 @@ class AutoTrack:
             tags=words,
             group=group,
             resume=resume_choice(resume),
+            log_model=log_model_choice(log_model),
             log_every=log_every,
         )
 

@@ -1,4 +1,4 @@
-"""The digests of what a run has saved: taken on the helper thread behind each save, of the bytes that were saved and of no others.
+"""What a path holds, and the digest of it: of the bytes that were seen there and of no others.
 
 A file's digest is the sha256 of its bytes; a folder's that of a line `<sha256>  <name>` for each file, sorted by name, with `/`
 between folders, which `sha256sum` can check. What was replaced or removed before it could be read has none.
@@ -7,19 +7,11 @@ between folders, which `sha256sum` can check. What was replaced or removed befor
 import hashlib
 import os
 import stat
-import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
-
-from autotrack import background
-from autotrack.mounts import holds_what_is_read, kind_of
 
 MOST_FILES = 10_000
 _BUFFER = 1024 * 1024
-LONGEST_WAIT = 2.0
-"""Seconds that the end of a run or process waits for what was saved last; of the rest, only the paths are known."""
-_POLL_SECONDS = 0.002
 _BREATH = 16 * 1024 * 1024
 
 
@@ -77,57 +69,13 @@ def digest_of(
         return None
     if look.files is None:
         return digests[""]
-    lines = sorted((name.replace(os.sep, "/"), digest) for name, digest in digests.items())
-    listing = "".join(f"{digest}  {name}\n" for name, digest in lines)
+    return digest_of_files({name.replace(os.sep, "/"): digest for name, digest in digests.items()})
+
+
+def digest_of_files(digests: Mapping[str, str]) -> str:
+    """The digest of a folder, from those of its files by their names."""
+    listing = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
     return hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-class _Waiting(NamedTuple):
-    path: str
-    look: Look
-    without: str | None
-    take: Callable[[str], object]
-
-
-_waiting: deque[_Waiting] = deque()
-_at_work: list[None] = []
-
-
-def digest_later(path: str, look: Look, without: str | None, take: Callable[[str], object]) -> None:
-    """Hand the digest of what was seen at a path to `take`, on the helper thread; nothing where it is not there any more."""
-    if look.is_whole():
-        _waiting.append(_Waiting(path, look, without, take))
-        background.submit(_work)
-
-
-def wait(seconds: float) -> None:
-    """Wait until what was saved so far has been read, but no longer than this, and never longer than LONGEST_WAIT."""
-    until = time.monotonic() + min(seconds, LONGEST_WAIT)
-    while (_waiting or _at_work) and time.monotonic() < until:
-        time.sleep(_POLL_SECONDS)
-
-
-def _work() -> None:
-    """Read what waits. A long reading lets other jobs pass, and one of those may be this one."""
-    if _at_work:
-        return
-    _at_work.append(None)
-    try:
-        while _waiting:
-            one = _waiting.popleft()
-            _read(one)
-            background.breathe()
-    finally:
-        _at_work.clear()
-
-
-def _read(one: _Waiting) -> None:
-    """A training may remove at any moment what it has saved, and is not to fail because we read it."""
-    if holds_what_is_read(kind_of(one.path)):
-        return
-    digest = digest_of(one.path, one.look, one.without, background.breathe)
-    if digest is not None:
-        one.take(digest)
 
 
 def _digest_of_file(path: str, pace: Callable[[], object]) -> str:
@@ -145,13 +93,3 @@ def _digest_of_file(path: str, pace: Callable[[], object]) -> str:
 
 def _stamp(name: str, facts: os.stat_result) -> tuple[str, int, int, int]:
     return (name, facts.st_size, facts.st_mtime_ns, facts.st_ino)
-
-
-def _forget() -> None:
-    """In a forked child: the parent's helper thread reads these."""
-    _waiting.clear()
-    _at_work.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any
 
-from autotrack import background, digests, marks, session
+from autotrack import background, marks, sealing, session
 from autotrack.bounded import within
 from autotrack.guard import describe, reason, warn
 from autotrack.journal.writer import Journal
@@ -65,7 +65,7 @@ def wait_for_helper(journal: Journal, jobs: Iterable[Callable[[], object]], unti
         journal.hold()
         session.hold()
     else:
-        digests.wait(until - LAST_SECONDS - monotonic())
+        sealing.wait(until - LAST_SECONDS - monotonic())
 
 
 def write_out(

@@ -37,5 +37,21 @@ class NotScalar(AutotrackError, TypeError):
     """A value cannot be recorded as a metric."""
 
 
+class NotWhole(AutotrackError):
+    """A checkpoint is damaged, cut off, or not what it says it is."""
+
+
+class CheckpointNotFound(AutotrackError, LookupError):
+    """No checkpoint is known under this name, or its bytes are nowhere any more."""
+
+
+class RegistryError(AutotrackError, ValueError):
+    """A decision of the registry cannot be made so."""
+
+
+class AliasMoved(RegistryError):
+    """Somebody else has moved the alias meanwhile."""
+
+
 class AutotrackWarning(UserWarning):
     """Something could not be recorded; the training goes on."""

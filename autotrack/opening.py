@@ -21,6 +21,7 @@ from autotrack.layout import (
     is_run_id,
     new_run_id,
 )
+from autotrack.options import LogModel, log_model_choice
 from autotrack.process import is_worker, rank
 from autotrack.run import Run
 from autotrack.start import Start
@@ -45,12 +46,15 @@ def init(
     resume: str | bool | None = None,
     dir: str | os.PathLike[str] | None = None,
     mode: str | None = None,
+    log_model: str | bool | None = None,
 ) -> Run:
     """Open a run and make it the current one; also a context manager. Never raises for what the disk does.
 
     `project`, `name`, `group`, `tags` default to AUTOTRACK_PROJECT, _NAME, _GROUP, _TAGS; the project at last to the name of
     the git root's or working folder. `id` continues that run if it exists (`resume`: "allow" by default, "must", "never").
     `dir`: the store's folder, default AUTOTRACK_DIR, else the nearest `.autotrack` upwards. `mode="disabled"` records nothing.
+    `log_model`: which checkpoints are stored: "auto" (the default, AUTOTRACK_LOG_MODEL: none that is there anyway; a best or last
+    one that rotation deletes stays in the store), True (best and last), "all", False (none).
     Under `autotrack run` the first call takes over the launcher's run, later ones open child runs.
     """
     wanted = Wanted(project, name, group, _tags(tags), notes or "", _id(parent), id, resume_word(resume), dir)
@@ -65,6 +69,7 @@ def init(
     else:
         run = _inherited() or _adopt(wanted) or attach() or open_root(wanted, "init")
         watch_exit(run)
+    run.log_model = _log_model(log_model)
     if config is not None:
         run.update_config(config, source="init")
     session.set_current(run)
@@ -321,6 +326,15 @@ def _fitting(project: str) -> str:
         warn("project", f"{error} The run is recorded in {short!r}.", key=project)
         return short
     return project
+
+
+def _log_model(given: str | bool | None) -> LogModel | None:
+    """What `log_model=` means; a word that is none is warned of, and the environment's counts."""
+    try:
+        return log_model_choice(given)
+    except ValueError as error:
+        warn("log-model", f"{error}; this was left out.", key=show(given))
+        return None
 
 
 def resume_word(resume: str | bool | None) -> str:

@@ -1,6 +1,9 @@
 """What a user asked for with `autolog()` or an `AutoTrack()`."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+LogModel = Literal["auto", "all", True, False]
+"""Which checkpoints are stored; `autotrack.keeping` says what each word means."""
 
 
 def resume_choice(resume: str | bool | None) -> str | None:
@@ -13,6 +16,22 @@ def resume_choice(resume: str | bool | None) -> str | None:
     return word
 
 
+def log_model_choice(value: str | bool | None) -> LogModel | None:
+    """`log_model=`: "auto", "all", True or False; None stays None. The words of AUTOTRACK_LOG_MODEL mean the same. ValueError."""
+    if value is None or isinstance(value, bool):
+        return value
+    word = value.strip().lower() if isinstance(value, str) else ""
+    if word == "auto":
+        return "auto"
+    if word == "all":
+        return "all"
+    if word in ("true", "1", "yes", "on"):
+        return True
+    if word in ("false", "0", "no", "off", "none"):
+        return False
+    raise ValueError(f"log_model is {value!r}; give 'auto', True (best and last), 'all' or False")
+
+
 class Options(NamedTuple):
     """What holds for every run that an integration opens; None: the environment, else the default."""
 
@@ -23,5 +42,6 @@ class Options(NamedTuple):
     silent: bool = False
     resume: str | None = None
     """"never": a training that is resumed from a checkpoint is a new run; else it goes on with the run that wrote it."""
+    log_model: LogModel | None = None
     log_every: int = 1
     """Of the values that every step has, those of each n-th one are recorded."""

@@ -214,6 +214,7 @@ class Run(Attachments, ReadBack):
         run.event("start", facts.body(resumed=False))
         if config:
             run.update_config(config, source=framework or "init")
+        run.log_model = self.log_model
         session.register(run)
         return run
 

@@ -1,7 +1,7 @@
 """What a run notes of the checkpoints that its training writes: each save, link and removal is one event of its journal.
 
-Nothing is copied or changed here; what it costs the caller is a `stat`, of a folder one of each file. The digest of what was
-saved follows in an event of its own, once the helper thread has read it.
+Nothing is copied or changed here; what it costs the caller is a `stat`, of a folder one of each file. What the helper thread finds
+when it reads what was saved follows in an event of its own: "sealed" or "damaged".
 """
 
 import os
@@ -9,13 +9,17 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from autotrack.digests import digest_later, look_at
+from autotrack.digests import look_at
+from autotrack.guard import warn
 from autotrack.late import event_late
 from autotrack.layout import new_run_id
+from autotrack.sealing import seal_later
 from autotrack.steps import step_number
 from autotrack.values import number
 
 if TYPE_CHECKING:
+    from autotrack.keeping import Retention, Save
+    from autotrack.objects.seal import Seal
     from autotrack.run import Run
 
 
@@ -28,6 +32,7 @@ def saved(
     epoch: float | None = None,
     score: Any = None,
     monitor: str | None = None,
+    mode: str | None = None,
     metrics: Mapping[str, Any] | None = None,
     by: str = "user",
     without: str | None = None,
@@ -35,9 +40,12 @@ def saved(
     """A checkpoint was written to a file or folder.
 
     `overwrites`: the path was there before; a reader also sees that where the same run saved to it. `score` is the value of
-    the metric `monitor` that the writer judges it by, `by` what has written it; sub-folders of `path` whose names
-    begin with `without` are not of it. OSError where the path cannot be looked at, NotScalar where a number is none.
+    the metric `monitor` that the writer judges it by, the less the better where `mode` is "min", the more where it is "max".
+    `by`: what has written it; sub-folders of `path` whose names begin with `without` are not of it. OSError where the path
+    cannot be looked at, NotScalar where a number is none, ValueError for another mode.
     """
+    if mode not in (None, "min", "max"):
+        raise ValueError(f"mode is {mode!r}; 'min' is for a metric where less is better, 'max' where more is")
     place = _absolute(path)
     look = None if "://" in place else look_at(place, without)
     body: dict[str, Any] = {
@@ -50,17 +58,54 @@ def saved(
         "epoch": epoch,
         "score": None if score is None else number(score),
         "monitor": monitor,
+        "mode": mode,
         "by": by,
     }
     if metrics:
         body["metrics"] = {str(key): number(value) for key, value in metrics.items()}
     event_late(run, "checkpoint", {key: value for key, value in body.items() if value is not None})
     if look is not None and run.opened_by != "disabled":
-        digest_later(place, look, without, partial(_digested, run, place, body["id"]))
+        from autotrack.keeping import Save
+
+        save = Save(body["id"], place, look, without, body["score"], monitor, mode)
+        retention = retention_of(run)
+        retention.saved(save)
+        seal_later(place, look, without, partial(_sealed, run, retention, save))
 
 
-def _digested(run: "Run", path: str, save: str, digest: str) -> None:
-    event_late(run, "checkpoint", {"action": "digested", "path": path, "save": save, "digest": digest})
+def _sealed(run: "Run", retention: "Retention", save: "Save", seal: "Seal") -> None:
+    facts = {"path": save.path, "save": save.id, "digest": seal.digest, "format": seal.format}
+    if seal.problem is None:
+        event_late(run, "checkpoint", {"action": "sealed", **facts})
+    else:
+        event_late(run, "checkpoint", {"action": "damaged", **facts, "why": seal.problem})
+        warn(
+            "checkpoint",
+            f"The checkpoint {save.path} is damaged: {seal.problem}. Save it again before you rely on it.",
+            key=save.path,
+        )
+    retention.sealed(save, seal)
+
+
+def retention_of(run: "Run") -> "Retention":
+    """What decides which checkpoints of a run are stored."""
+    if run.retention is None:
+        from autotrack.keeping import Retention
+
+        run.retention = Retention(run)
+    return run.retention
+
+
+def going(run: "Run", path: str | os.PathLike[str]) -> None:
+    """A checkpoint is about to be deleted by rotation: the last moment at which its bytes can be kept from that."""
+    if run.retention is not None:
+        run.retention.going(_absolute(path))
+
+
+def stayed(run: "Run", path: str | os.PathLike[str]) -> None:
+    """What was announced by `going` was not deleted."""
+    if run.retention is not None:
+        run.retention.stayed(_absolute(path))
 
 
 def linked(run: "Run", path: str | os.PathLike[str], target: str | os.PathLike[str], by: str) -> None:
@@ -73,8 +118,10 @@ def linked(run: "Run", path: str | os.PathLike[str], target: str | os.PathLike[s
 
 
 def removed(run: "Run", path: str | os.PathLike[str], why: str, by: str) -> None:
-    """A checkpoint was deleted, or is about to be: `why` is "rotation" where newer or better ones took its place."""
+    """A checkpoint was deleted: `why` is "rotation" where newer or better ones took its place."""
     event_late(run, "checkpoint", {"action": "removed", "path": _absolute(path), "why": why, "by": by})
+    if run.retention is not None:
+        run.retention.gone(_absolute(path))
 
 
 def _absolute(path: str | os.PathLike[str]) -> str:

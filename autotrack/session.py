@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
-from autotrack import background, digests, guard, marks
+from autotrack import background, guard, marks, sealing
 from autotrack.bounded import within
 from autotrack.config import is_disabled
 from autotrack.layout import Layout
@@ -270,7 +270,7 @@ def _at_exit() -> None:
     for run in reversed(list(_open)):
         _impatient("finishing a run at the exit", run.end_with_process, status, error, code)
     _impatient("waiting for the helper thread at the exit", background.drain, patience())
-    _impatient("waiting for the digests of checkpoints at the exit", digests.wait, patience())
+    _impatient("waiting for the sealing of checkpoints at the exit", sealing.wait, patience())
     for run in list(_open):
         if run.own_journal is not None:
             _impatient("syncing a journal at the exit", _settle, run.own_journal)

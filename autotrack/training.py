@@ -106,6 +106,8 @@ def _begin(
             outer.child(options.name or name or framework, tags=tuple(options.tags), framework=framework),
             True,
         )
+    if run.log_model is None:
+        run.log_model = options.log_model
     if origin is not None:
         with guarded("recording the checkpoint that a training began from"):
             origin.note(run)

@@ -95,7 +95,13 @@ def _score(callback: Any, logs: Any) -> dict[str, Any]:
     """The value that a ModelCheckpoint compares, where the logs have it."""
     monitor = getattr(callback, "monitor", None)
     value = (logs or {}).get(monitor)
-    return {} if value is None else {"score": value, "monitor": monitor}
+    if value is None:
+        return {}
+    # `monitor_op` is keras.ops.less or greater, chosen by the callback at its first comparison.
+    mode = {"less": "min", "greater": "max"}.get(
+        getattr(getattr(callback, "monitor_op", None), "__name__", "")
+    )
+    return {"score": value, "monitor": monitor, "mode": mode}
 
 
 def backup_of(callbacks: Iterable[Any]) -> str | None:

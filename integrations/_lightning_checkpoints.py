@@ -82,10 +82,13 @@ class Checkpoints:
         )
         if run is None or of_a_search(path):
             return None
+        saves.going(run, path)
 
         def end(call: Call) -> None:
             if call.error is None:
                 saves.removed(run, path, "rotation", by=type(strategy).__name__)
+            else:
+                saves.stayed(run, path)
 
         return end
 
@@ -105,4 +108,4 @@ def _score(saver: Any, path: str) -> dict[str, Any]:
     best = getattr(saver, "best_k_models", None)
     if not isinstance(best, dict) or path not in best:
         return {}
-    return {"score": best[path], "monitor": saver.monitor}
+    return {"score": best[path], "monitor": saver.monitor, "mode": saver.mode}

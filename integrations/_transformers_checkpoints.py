@@ -39,6 +39,8 @@ class Checkpoints:
         folder = trainer._get_output_dir(trial=call.kwargs.get("trial", call.args[-1]))
         before = folders(folder)
         path = os.path.join(folder, f"{_PREFIX}{trainer.state.global_step}")
+        if trainer.args.save_total_limit is not None:
+            tell_going(run, before)
 
         def end(call: Call) -> None:
             if call.error is None:
@@ -47,6 +49,8 @@ class Checkpoints:
                 saves.saved(run, path, overwrites=path in before, by=type(trainer).__name__, **facts)
             left = folders(folder)
             tell_removed(run, before - left)
+            for one in before & left:
+                saves.stayed(run, one)
             train = self._train_of(trainer)
             if train is not None:
                 train.saved_in[folder] = left
@@ -86,6 +90,12 @@ def folders(folder: str) -> set[str]:
         return set()
 
 
+def tell_going(run: Run, paths: set[str]) -> None:
+    """Rotation may remove these; which ones it does is seen behind it."""
+    for path in sorted(paths):
+        saves.going(run, path)
+
+
 def tell_removed(run: Run, paths: set[str]) -> None:
     """Rotation has removed these."""
     for path in sorted(paths):
@@ -93,13 +103,16 @@ def tell_removed(run: Run, paths: set[str]) -> None:
 
 
 def _score(args: Any, state: Any) -> dict[str, Any]:
-    """The metric that the Trainer compares checkpoints by, as it was evaluated at this step."""
-    if args.metric_for_best_model is None:
-        return {}
-    name = metric_name(args)
+    """The metric that the Trainer compares checkpoints by, as it was evaluated at this step; without one the evaluation's loss."""
+    compares = args.metric_for_best_model is not None
+    name = metric_name(args) if compares else "eval_loss"
     for row in reversed(state.log_history):
         if row.get("step") != state.global_step:
             break
         if name in row:
-            return {"score": row[name], "monitor": name}
+            return {
+                "score": row[name],
+                "monitor": name,
+                "mode": "max" if compares and args.greater_is_better else "min",
+            }
     return {}

@@ -229,10 +229,10 @@ class _Page:
             Column("state", whole=True),
             Column("sha256", whole=True, goes=1),
         ]
-        shown = rows if self.everything else [one for one in rows if one.state == "written"][-ROWS:]
+        shown = rows if self.everything else [one for one in rows if one.is_there][-ROWS:]
         for one in shown:
             score = "-" if one.score is None else f"{one.monitor or 'score'} {number_text(one.score)}"
-            size, state = size_text(one.size), one.why or one.state
+            size, state = size_text(one.size), " ".join((one.why or one.state, *one.marks))
             cells = (one.path, number_text(one.step), score, size, state, (one.digest or "-")[:12])
             for column, text in zip(columns, cells, strict=True):
                 column.add(text)

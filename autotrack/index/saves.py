@@ -18,14 +18,20 @@ class Fact(Protocol):
         """What it says."""
 
 
+State = Literal["written", "sealed", "damaged", "stored", "overwritten", "removed"]
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """One save of a checkpoint. A path that is saved to again holds another checkpoint.
 
     `size` in bytes, `files` how many a folder has; `score` the value of the metric `monitor` that whoever saved it judged it
-    by, `by` who that was; `links` the paths that stand for it. `id` names this save; `digest` is the sha256 of its bytes, of a
-    folder that of its listing, None where it went before it could be read.
-    `state`: "written", "overwritten" or "removed", as far as the training told; `gone` when, `why` it was removed.
+    by, the less the better where `mode` is "min"; `by` who that was; `links` the paths that stand for it; `best` of those of this
+    monitor, `last` of all of the run. `id` names this save; `digest` is the sha256 of its bytes, of a folder that of its listing,
+    `format` what it is, None where it went before it could be read.
+    `state`: "written" (not read to its end yet), "sealed" (whole as far as its format tells, synced, digest known), "damaged" (why in
+    `problem`), "stored" (its bytes are in the store, wherever else they are), "overwritten" or "removed": gone, as far as the
+    training told, `gone` when and `why`. `stored`: how its bytes are kept, "packed" or "linked"; `unstored`: why they are not (any more).
     """
 
     path: str
@@ -38,12 +44,34 @@ class Checkpoint:
     files: int | None
     by: str
     saved: datetime
-    state: Literal["written", "overwritten", "removed"] = "written"
+    state: State = "written"
     gone: datetime | None = None
     why: str | None = None
     links: tuple[str, ...] = field(default=())
     id: str | None = None
     digest: str | None = None
+    format: str | None = None
+    problem: str | None = None
+    mode: str | None = None
+    stored: str | None = None
+    unstored: str | None = None
+    best: bool = False
+    last: bool = False
+
+    @property
+    def is_there(self) -> bool:
+        """Whether its bytes are somewhere, as far as the record tells."""
+        return self.stored is not None or self.gone is None
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """ "best" and "last", where it is."""
+        return tuple(mark for mark, is_it in (("best", self.best), ("last", self.last)) if is_it)
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether it was read to its end and found whole; only such a one can be got back, named or resumed from."""
+        return self.digest is not None and self.problem is None
 
 
 def checkpoints_of(facts: Iterable[Fact]) -> list[Checkpoint]:
@@ -51,13 +79,14 @@ def checkpoints_of(facts: Iterable[Fact]) -> list[Checkpoint]:
     found: list[Checkpoint] = []
     here: dict[str, int] = {}
     links: dict[str, int] = {}
-    digests: dict[str, str] = {}
+    by_id: dict[str, int] = {}
     for fact in facts:
         action, path = fact.body.get("action"), str(fact.body.get("path", ""))
         if action in ("saved", "overwritten"):
             _lose(found, here, links, path, "overwritten", fact)
             here[path] = len(found)
             found.append(_saved(path, fact))
+            by_id[found[-1].id or ""] = here[path]
         elif action == "linked":
             _lose(found, here, links, path, "overwritten", fact)
             target = str(fact.body.get("target", ""))
@@ -68,9 +97,46 @@ def checkpoints_of(facts: Iterable[Fact]) -> list[Checkpoint]:
             inside = [known for known in (*here, *links) if known == path or known.startswith(path + "/")]
             for known in inside:
                 _lose(found, here, links, known, "removed", fact)
-        elif action == "digested":
-            digests[str(fact.body.get("save"))] = str(fact.body.get("digest"))
-    return [replace(one, digest=digests.get(one.id or "")) for one in found]
+        elif (place_of := by_id.get(str(fact.body.get("save")))) is not None:
+            found[place_of] = _read(found[place_of], fact.body)
+    return _judged(found)
+
+
+def _read(one: Checkpoint, body: dict[str, Any]) -> Checkpoint:
+    """What was told of a save behind it: read, stored, or stored no longer."""
+    action = body.get("action")
+    if action in ("sealed", "damaged"):
+        problem = str(body.get("why")) if action == "damaged" else None
+        return replace(one, digest=str(body.get("digest")), format=body.get("format"), problem=problem)
+    if action == "stored":
+        return replace(one, stored=str(body.get("how")), unstored=None)
+    return replace(one, stored=None, unstored=str(body.get("why"))) if action == "unstored" else one
+
+
+def _judged(found: list[Checkpoint]) -> list[Checkpoint]:
+    """With the states, and with which one is the best of its monitor and which the last."""
+    best: dict[str, int] = {}
+    for place, one in enumerate(found):
+        if one.score is None or one.mode is None or one.score != one.score or one.problem is not None:
+            continue
+        before = found[best[one.monitor or ""]].score if (one.monitor or "") in best else None
+        if before is None or (one.score <= before if one.mode == "min" else one.score >= before):
+            best[one.monitor or ""] = place
+    last = len(found) - 1
+    return [
+        replace(one, state=_state(one), best=place in best.values(), last=place == last)
+        for place, one in enumerate(found)
+    ]
+
+
+def _state(one: Checkpoint) -> State:
+    if one.stored is not None:
+        return "stored"
+    if one.gone is not None:
+        return one.state
+    if one.problem is not None:
+        return "damaged"
+    return "written" if one.digest is None else "sealed"
 
 
 def _saved(path: str, fact: Fact) -> Checkpoint:
@@ -88,6 +154,7 @@ def _saved(path: str, fact: Fact) -> Checkpoint:
         by=str(body.get("by", "")),
         saved=moment(fact.wall),
         id=body.get("id"),
+        mode=body.get("mode"),
     )
 
 

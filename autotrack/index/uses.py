@@ -79,7 +79,7 @@ def _facts(connection: Connection) -> Iterator[tuple[str, str, int, dict[str, An
     for run, kind, wall, data in connection.execute(query):
         body = unpack_body(data)
         action = body.get("action")
-        if action == "digested":
+        if action in ("sealed", "damaged"):
             later[str(body.get("save"))] = str(body.get("digest"))
         elif kind != "checkpoint" or action in ("saved", "overwritten"):
             yield run, kind, wall, body, set(_digests(body, later))

@@ -45,7 +45,7 @@ def _newest_first(connection: Connection) -> Iterator[tuple[str, dict[str, Any],
     digests: dict[str, str] = {}
     for run, data in connection.execute(query):
         body = unpack_body(data)
-        if body.get("action") == "digested":
+        if body.get("action") in ("sealed", "damaged"):
             digests[str(body.get("save"))] = str(body.get("digest"))
         known = body.get("action") in ("saved", "overwritten")
         digest = digests.get(str(body.get("id")))

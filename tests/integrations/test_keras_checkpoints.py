@@ -35,7 +35,7 @@ def test_saves_have_the_value_that_the_callback_compares(store, arm, tmp_path):
         (f"m-{epoch + 1:02d}.weights.h5", 2 * epoch + 2, epoch, losses[epoch], "loss") for epoch in range(3)
     ]
     assert [one.size for one in found] == [Path(one.path).stat().st_size for one in found]
-    assert {(one.by, one.state) for one in found} == {("ModelCheckpoint", "written")}
+    assert {(one.by, one.state) for one in found} == {("ModelCheckpoint", "sealed")}
 
 
 def test_a_file_that_is_saved_to_again_is_overwritten(store, arm, tmp_path):
@@ -51,7 +51,7 @@ def test_a_file_that_is_saved_to_again_is_overwritten(store, arm, tmp_path):
         (2, "ModelCheckpoint", "overwritten"),
         (3, "ModelCheckpoint", "overwritten"),
         (4, "ModelCheckpoint", "overwritten"),
-        (4, "user", "written"),
+        (4, "user", "sealed"),
     ]
     assert [one.step for one in found[-2:]] == [4, 4]
     assert [Path(one.path).name for one in found[-2:]] == ["other.keras", "other.weights.h5"]

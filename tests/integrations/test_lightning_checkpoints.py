@@ -74,20 +74,20 @@ def test_saves_have_their_scores_and_rotation_and_overwriting_are_told(store, pl
     ]
     assert [(one.state, one.why) for one in best] == [
         ("removed", "rotation"),
-        ("written", None),
+        ("sealed", None),
         ("removed", "rotation"),
-        ("written", None),
+        ("sealed", None),
     ]
     last = [one for one in found if one not in best]
     assert [(Path(one.path).name, one.step, one.state) for one in last] == [
         ("last.ckpt", 2, "overwritten"),
         ("last.ckpt", 4, "overwritten"),
         ("last.ckpt", 6, "overwritten"),
-        ("last.ckpt", 8, "written"),
+        ("last.ckpt", 8, "sealed"),
     ]
     assert {one.by for one in found} == {"ModelCheckpoint"}
     there = {str(path): path.stat().st_size for path in tmp_path.glob("*.ckpt")}
-    assert {one.path: one.size for one in found if one.state == "written"} == there
+    assert {one.path: one.size for one in found if one.state == "sealed"} == there
 
 
 def test_a_linked_last_stands_for_the_newest_save(store, pl, arm, tmp_path):
@@ -107,7 +107,7 @@ def test_the_users_own_saves_during_and_after_the_fit_belong_to_its_run(store, p
     trainer.save_checkpoint(tmp_path / "mine.ckpt", weights_only=True)
     first, second = (one for one in only_run().checkpoints if one.by == "user")
     assert (first.path, first.step, first.state) == (str(tmp_path / "mine.ckpt"), 4, "overwritten")
-    assert (second.path, second.step, second.state) == (first.path, 8, "written")
+    assert (second.path, second.step, second.state) == (first.path, 8, "sealed")
     assert second.size == (tmp_path / "mine.ckpt").stat().st_size
     assert only_run().status == "finished"
 

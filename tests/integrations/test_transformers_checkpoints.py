@@ -43,7 +43,7 @@ def test_folders_have_their_scores_and_rotation_is_told(store, arm, tmp_path):
         (str(out / "checkpoint-6"), 6, 0.25, "eval_accuracy"),
     ]
     # The last one goes when the training is over, behind the last `on_save`.
-    assert [one.state for one in found] == ["removed", "written", "removed"]
+    assert [one.state for one in found] == ["removed", "sealed", "removed"]
     assert [path.name for path in out.iterdir()] == ["checkpoint-4"]
     files = [path.stat().st_size for path in (out / "checkpoint-4").rglob("*") if path.is_file()]
     assert (found[1].size, found[1].files) == (sum(files), len(files))
@@ -63,7 +63,7 @@ def test_models_that_the_user_saves_belong_to_the_run_of_the_training(store, arm
     assert (beside.files, beside.size) == (len(own), sum(path.stat().st_size for path in own))
     assert [(one.path, one.state) for one in (first, second)] == [
         (str(store.parent / "final"), "overwritten"),
-        (str(store.parent / "final"), "written"),
+        (str(store.parent / "final"), "sealed"),
     ]
 
 
@@ -72,7 +72,7 @@ def test_a_second_training_into_the_same_folder_overwrites(store, arm):
         trainer(store.parent, arm(), max_steps=1, save_strategy="steps", save_steps=1).train()
     first, second = (run.checkpoints for run in autotrack.runs(order_by="created"))
     assert [one.path for one in first] == [one.path for one in second]
-    assert {one.state for one in (*first, *second)} == {"written"}
+    assert {one.state for one in (*first, *second)} == {"sealed"}
     text = "".join(path.read_text() for path in store.glob("runs/*/*/*.jsonl"))
     assert (text.count('"action":"saved"'), text.count('"action":"overwritten"')) == (1, 1)
 

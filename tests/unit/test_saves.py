@@ -37,7 +37,7 @@ def test_each_save_of_a_path_is_a_checkpoint_of_its_own(here: Path) -> None:
         "acc",
     )
     assert (first.size, first.metrics, first.state, first.by) == (1000, {"f1": 1}, "overwritten", "user")
-    assert (second.size, second.step, second.state, second.gone) == (2000, 4, "written", None)
+    assert (second.size, second.step, second.state, second.gone) == (2000, 4, "sealed", None)
     assert math.isnan(second.score or 0.0)
     assert first.gone == second.saved > first.saved
 

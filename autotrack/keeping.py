@@ -1,0 +1,224 @@
+"""Which checkpoints of a run are stored, and when: the policy `log_model`.
+
+"auto": none is copied; the best or last one is linked into the store at the moment when rotation is about to delete it, and where a
+link cannot be had (another file system) it is stored while it is the best or last. True: the best and the last are stored. "all":
+every one. False: none. What is neither best nor last any more is dropped again, unless somebody has pinned it.
+"""
+
+import errno
+import os
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+from autotrack.config import setting
+from autotrack.digests import Look
+from autotrack.errors import NotWhole
+from autotrack.guard import guarded, warn
+from autotrack.late import event_late
+from autotrack.objects.budget import Budget, NoRoom
+from autotrack.objects.keep import Kept
+from autotrack.objects.seal import Seal, seal_of
+from autotrack.objects.sweep import NotNow, sweep
+from autotrack.options import LogModel, log_model_choice
+from autotrack.sealing import pace, store_later
+
+if TYPE_CHECKING:
+    from autotrack.run import Run
+
+
+@dataclass(eq=False)
+class Save:
+    """One save of a checkpoint in this process, and what has become of it."""
+
+    id: str
+    path: str
+    look: Look
+    without: str | None
+    score: float | None = None
+    monitor: str | None = None
+    mode: str | None = None
+    seal: Seal | None = None
+    gone: bool = False
+    kept: Literal["", "asked", "linked", "stored"] = ""
+
+
+class Retention:
+    """The checkpoints of one run, as far as this process has saved them."""
+
+    def __init__(self, run: "Run") -> None:
+        self._run = run
+        self._kept = Kept(run.layout.objects)
+        self._here: dict[str, Save] = {}
+        self._best: dict[str, Save] = {}
+        self._last: Save | None = None
+        self._links = True
+
+    @property
+    def policy(self) -> LogModel:
+        """What the user asked for: of the run, else by AUTOTRACK_LOG_MODEL, else "auto"."""
+        if self._run.log_model is not None:
+            return self._run.log_model
+        try:
+            return log_model_choice(setting("LOG_MODEL")) or "auto"
+        except ValueError as error:
+            warn("log-model", f"AUTOTRACK_LOG_MODEL: {error}. 'auto' was used.")
+            return "auto"
+
+    def saved(self, save: Save) -> None:
+        """A checkpoint was saved; what was best or last until now may be neither any more."""
+        before = self._here.get(save.path)
+        if before is not None:
+            before.gone = True
+        self._here[save.path] = save
+        left = [self._last] if self._last is not None else []
+        self._last = save
+        best = self._best.get(save.monitor or "")
+        if (
+            save.score is not None
+            and save.mode is not None
+            and save.score == save.score
+            and (best is None or _better(save, best))
+        ):
+            left += [best] if best is not None else []
+            self._best[save.monitor or ""] = save
+        for one in left:
+            if one.kept == "stored" and not self._is_wanted(one):
+                store_later(partial(self._drop, one))
+
+    def sealed(self, save: Save, seal: Seal) -> None:
+        """On the helper thread: a checkpoint was read and is known by its digest."""
+        save.seal = seal
+        if seal.problem is None and not save.kept and self._is_to_be_stored(save):
+            save.kept = "asked"
+            store_later(lambda: self._store(save))
+
+    def going(self, path: str) -> None:
+        """On the training thread: rotation is about to delete a path, or to write over it."""
+        for save in self._below(path):
+            if self._links and save.kept in ("", "asked") and self._is_wanted(save):
+                self._link(save)
+
+    def stayed(self, path: str) -> None:
+        """It was not deleted after all."""
+        for save in self._below(path):
+            if save.kept == "linked":
+                save.kept = ""
+                self._kept.unlink(self._run.id, save.id)
+
+    def gone(self, path: str) -> None:
+        """A path was deleted."""
+        for save in self._below(path):
+            save.gone = True
+            del self._here[save.path]
+            if save.kept == "linked":
+                store_later(partial(self._settle, save))
+
+    def _below(self, path: str) -> list[Save]:
+        return [
+            save for known, save in self._here.items() if known == path or known.startswith(path + os.sep)
+        ]
+
+    def _is_wanted(self, save: Save) -> bool:
+        """Whether the policy wants the bytes of a checkpoint to be there, wherever they are."""
+        policy = self.policy
+        if policy is False:
+            return False
+        return policy == "all" or save is self._last or save in self._best.values()
+
+    def _is_to_be_stored(self, save: Save) -> bool:
+        """Whether they are to be in the store while the user has them too."""
+        if not self._is_wanted(save):
+            return False
+        return self.policy != "auto" or not self._may_be_linked(save)
+
+    def _may_be_linked(self, save: Save) -> bool:
+        try:
+            return os.stat(save.path).st_dev == os.stat(self._run.layout.root).st_dev
+        except OSError:
+            return True
+
+    def _link(self, save: Save) -> None:
+        with guarded("linking a checkpoint that is about to be deleted"):
+            try:
+                self._kept.link(self._run.id, save.id, save.path, save.look)
+                save.kept = "linked"
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.EXDEV):
+                    self._not_kept(save, f"it could not be linked: {error.strerror or error}")
+
+    def _settle(self, save: Save) -> None:
+        """What was linked has lost its own name: write its recipe, or put it into packs with what it has in common with others."""
+        if save.kept != "linked":
+            return
+        place = self._kept.beside(self._run.id, save.id)
+        inside = (
+            os.fspath(place)
+            if save.look.files is not None
+            else os.path.join(place, os.path.basename(save.path))
+        )
+        if save.seal is None:
+            save.seal = seal_of(inside, save.look, save.without, pace)
+        if save.seal is None or save.seal.problem is not None or not self._is_wanted(save):
+            self._kept.unlink(self._run.id, save.id)
+            save.kept = ""
+            return
+        if self.policy != "auto" and self._store(save, inside):
+            self._kept.unlink(self._run.id, save.id)
+            return
+        self._kept.settle_linked(self._run.id, save.id, save.path, save.seal.files)
+        save.kept = "stored"
+        self._tell(save, "linked", save.look.size)
+
+    def _store(self, save: Save, inside: str | None = None) -> bool:
+        """Put a checkpoint into packs. False where that could not be; the record says why."""
+        if (save.gone and inside is None) or not self._is_wanted(save):
+            return False
+        try:
+            Budget(self._run.layout.objects).claim(save.look.size)
+            added = self._kept.add(self._run.id, save.id, inside or save.path, save.look, save.path, pace)
+        except (NoRoom, OSError) as error:
+            if save.gone and inside is None:  # rotation was quicker, and has linked it where that is wanted
+                return False
+            save.kept = ""
+            self._not_kept(save, f"{getattr(error, 'strerror', None) or error}")
+            return False
+        if save.kept == "linked" and inside is None:  # rotation came meanwhile
+            self._kept.unlink(self._run.id, save.id)
+        save.kept = "stored"
+        self._tell(save, "packed", added.new)
+        return True
+
+    def _drop(self, save: Save) -> None:
+        if save.kept == "stored" and not self._is_wanted(save) and self._kept.drop(self._run.id, save.id):
+            save.kept = ""
+            event_late(self._run, "checkpoint", _event("unstored", save) | {"why": "superseded"})
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Give back what nothing is made of any more, where nobody is storing just now; else the next one does it."""
+        try:
+            sweep(self._kept, dry=False, pace=pace)
+        except (NotNow, NotWhole, OSError):
+            return
+
+    def _tell(self, save: Save, how: str, new: int) -> None:
+        event_late(self._run, "checkpoint", _event("stored", save) | {"how": how, "new": new})
+
+    def _not_kept(self, save: Save, why: str) -> None:
+        event_late(self._run, "checkpoint", _event("unstored", save) | {"why": why})
+        warn(
+            "store",
+            f"The checkpoint {save.path} is not stored: {why}. The training's own file is as it was.",
+            key=why,
+        )
+
+
+def _event(action: str, save: Save) -> dict[str, Any]:
+    return {"action": action, "path": save.path, "save": save.id}
+
+
+def _better(save: Save, best: Save) -> bool:
+    """Whether a score is better; of two that are the same the later one counts, as it has seen more."""
+    ours, theirs = save.score or 0.0, best.score or 0.0
+    return ours <= theirs if save.mode == "min" else ours >= theirs

@@ -1,0 +1,242 @@
+"""Keeping checkpoints: reading one into packs piece by piece, and linking one that is about to be deleted.
+
+`kept/<run>/<save>.json` is the recipe of a kept checkpoint; it is written last, so what has none is not kept.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from io import FileIO
+from pathlib import Path
+from typing import NamedTuple
+
+from autotrack.digests import Look, digest_of_files, look_at
+from autotrack.errors import NotWhole
+from autotrack.layout import make_private_folder
+from autotrack.objects.packs import NEWEST, PackWriter, Pieces, holding, sync_folder
+from autotrack.objects.reading import Pace, Stretch, chunks_of, stretches, tensor_names
+from autotrack.objects.recipe import KeptFile, Piece, Recipe, write_recipe
+from autotrack.objects.structure import Part, Structure, structure_of
+
+INLINE = 4096
+"""Bytes between parts up to this many stand in the recipe itself."""
+_SLICE = 4 * 1024 * 1024
+"""What has no parts is cut into pieces of this size."""
+_IN_MEMORY = 16 * 1024 * 1024
+_BREATH = 16 * 1024 * 1024
+
+
+class Added(NamedTuple):
+    """What keeping a checkpoint took: its recipe, and how many bytes of pieces were new."""
+
+    recipe: Recipe
+    new: int
+
+
+class Changed(OSError):
+    """What lies at the path is not what was to be kept."""
+
+
+class Kept:
+    """The kept checkpoints of a store: `packs/` and `kept/` in its folder of objects."""
+
+    def __init__(self, objects: Path) -> None:
+        self.packs = objects / "packs"
+        self.folder = objects / "kept"
+
+    def recipe_path(self, run: str, save: str) -> Path:
+        """Where the recipe of a save lies, whether it is there or not."""
+        return self.folder / run / f"{save}.json"
+
+    def beside(self, run: str, save: str) -> Path:
+        """The folder of the bytes that were linked."""
+        return self.folder / run / save
+
+    def has(self, run: str, save: str) -> bool:
+        """Whether the save is kept."""
+        return self.recipe_path(run, save).is_file()
+
+    def pin_path(self, run: str, save: str) -> Path:
+        """The mark that keeps a save from being dropped."""
+        return self.folder / run / f"{save}.pin"
+
+    def add(
+        self, run: str, save: str, path: str, look: Look, name: str | None = None, pace: Pace = bool
+    ) -> Added:
+        """Read what was seen at a path into a pack, and write its recipe.
+
+        `name`: the path that the recipe tells of, where the bytes lie elsewhere by now. OSError where it cannot be read or
+        written (`Changed` where something else lies there by now); then nothing is left behind.
+        """
+        with holding(self.packs, alone=False) as held:
+            known = Pieces(self.packs, NEWEST)
+            if held:  # else somebody may be removing what we would rely on
+                known.look()
+            packing = _Packing(PackWriter(self.packs), known, pace)
+            try:
+                files = tuple(packing.file(path, stamp) for stamp in sorted(look.stamps))
+                if not look.is_whole() or look_at_same(path, look) != look:
+                    raise Changed(f"{path} was changed while it was read")
+                size = packing.writer.size
+                packing.writer.close()
+            finally:
+                packing.writer.discard()
+            recipe = Recipe(run, save, name or path, _digest(files), files)
+            self._settle(recipe)
+        return Added(recipe, size)
+
+    def link(self, run: str, save: str, path: str, look: Look) -> Path:
+        """Give the files at a path a second name here, for they are about to lose their first. OSError where that cannot be."""
+        folder = self.beside(run, save)
+        make_private_folder(folder)
+        try:
+            for stamp in look.stamps:
+                target = folder / (stamp[0] or os.path.basename(path))
+                if stamp[0] and not target.parent.is_dir():
+                    make_private_folder(target.parent)
+                os.link(os.path.join(path, stamp[0]) if stamp[0] else path, target, follow_symlinks=True)
+        except OSError:
+            self.unlink(run, save)
+            raise
+        return folder
+
+    def settle_linked(self, run: str, save: str, path: str, files: tuple[KeptFile, ...]) -> Recipe:
+        """Write the recipe of what was linked, its digests being known."""
+        recipe = Recipe(run, save, path, _digest(files), files)
+        self._settle(recipe)
+        return recipe
+
+    def unlink(self, run: str, save: str) -> None:
+        """Drop the bytes that were linked."""
+        folder = self.beside(run, save)
+        for parent, folders, names in os.walk(folder, topdown=False):
+            for each in names:
+                os.unlink(os.path.join(parent, each))
+            for each in folders:
+                os.rmdir(os.path.join(parent, each))
+        with suppress(FileNotFoundError):
+            os.rmdir(folder)
+
+    def drop(self, run: str, save: str) -> bool:
+        """Keep a checkpoint no longer, unless it is pinned; its pieces go with the next sweep. False where it stays.
+
+        The recipe is put aside first and looked for by who pins: one of the two always sees the other.
+        """
+        recipe = self.recipe_path(run, save)
+        aside = recipe.with_suffix(".dropping")
+        try:
+            os.replace(recipe, aside)
+        except FileNotFoundError:
+            return False
+        if self.pin_path(run, save).exists():
+            os.replace(aside, recipe)
+            return False
+        self.unlink(run, save)
+        os.unlink(aside)
+        return True
+
+    def _settle(self, recipe: Recipe) -> None:
+        place = self.recipe_path(recipe.run, recipe.save)
+        if not place.parent.is_dir():
+            make_private_folder(place.parent)
+            sync_folder(self.folder)
+        write_recipe(place, recipe)
+
+
+def look_at_same(path: str, look: Look) -> Look:
+    """Look at a path again, at those files only that were seen before."""
+    if look.files is None:
+        return look_at(path)
+    found = [(name, os.lstat(os.path.join(path, name))) for name, *_ in look.stamps]
+    stamps = tuple((name, one.st_size, one.st_mtime_ns, one.st_ino) for name, one in found)
+    return Look(look.size, look.files, stamps)
+
+
+def _digest(files: tuple[KeptFile, ...]) -> str:
+    if [file.name for file in files] == [""]:
+        return files[0].digest
+    return digest_of_files({file.name: file.digest for file in files})
+
+
+class _Packing:
+    """The reading of one checkpoint into a pack."""
+
+    def __init__(self, writer: PackWriter, known: Pieces, pace: Pace) -> None:
+        self.writer = writer
+        self._known = known
+        self._pace = pace
+        self._read = 0
+
+    def file(self, path: str, stamp: tuple[str, int, int, int]) -> KeptFile:
+        place = os.path.join(path, stamp[0]) if stamp[0] else path
+        with open(place, "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            structure = _structure(file, os.path.basename(place))
+            names = tensor_names(file, structure)
+            whole = hashlib.sha256()
+            pieces = [
+                self._piece(file, piece, _name(piece.part, names, structure.format), whole.update)
+                for stretch in stretches(structure, size)
+                for piece in _cut(stretch)
+            ]
+        name = stamp[0].replace(os.sep, "/")
+        return KeptFile(name, size, whole.hexdigest(), structure.format, tuple(pieces))
+
+    def _piece(
+        self, file: FileIO, stretch: Stretch, name: str, whole: Callable[[memoryview], object]
+    ) -> Piece:
+        self._pause(stretch.length)
+        if stretch.part is None and stretch.length <= INLINE:
+            data = b"".join(bytes(view) for view in chunks_of(file, stretch))
+            whole(memoryview(data))
+            return Piece(b"", stretch.length, "", data)
+        digest, views = hashlib.sha256(), []
+        for view in chunks_of(file, stretch):
+            whole(view)
+            digest.update(view)
+            if stretch.length <= _IN_MEMORY:
+                views.append(bytes(view))
+            else:  # whether it is known is seen at its end, so it is written in the meantime
+                self.writer.write(view)
+                self._pause(len(view))
+        key = digest.digest()
+        if self.writer.has(key) or self._known.has(key, stretch.length):
+            self.writer.forget()
+        else:
+            for data in views:
+                self.writer.write(memoryview(data))
+            self.writer.end(key)
+        return Piece(key, stretch.length, name)
+
+    def _pause(self, count: int) -> None:
+        self._read += count
+        if self._read >= _BREATH:
+            self._read = 0
+            self._pace()
+
+
+def _structure(file: FileIO, name: str) -> Structure:
+    """The parts of a file, none of one that is damaged: it can be kept all the same."""
+    try:
+        return structure_of(file, name)
+    except NotWhole:
+        return Structure("unknown", ())
+
+
+def _name(part: Part | None, names: dict[str, str], format: str) -> str:
+    """The tensor's name, else that of the part: of a torch file's without its root, which is the name that the file had."""
+    if part is None:
+        return ""
+    _, slash, rest = part.name.partition("/")
+    return names.get(part.name) or (rest if format == "torch" and slash else part.name)
+
+
+def _cut(stretch: Stretch) -> list[Stretch]:
+    """What is no part is cut into slices, so that damage to it can be told more closely and equal beginnings are kept once."""
+    if stretch.part is not None or stretch.length <= _SLICE:
+        return [stretch]
+    return [
+        Stretch(None, stretch.offset + done, min(_SLICE, stretch.length - done))
+        for done in range(0, stretch.length, _SLICE)
+    ]

@@ -1,0 +1,225 @@
+"""Reading a checkpoint file once, from its beginning to its end: its digest, the CRC of each part, and that it is on the disk.
+
+`torch.load` does not look at the CRCs of a torch file (pytorch/pytorch#28858), and a file saved without them has 0 there
+(`torch.serialization.set_crc32_options(False)`): those parts count as not checked.
+"""
+
+import ctypes
+import errno
+import hashlib
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from io import FileIO
+from typing import NamedTuple
+
+from autotrack.errors import NotWhole
+from autotrack.objects.structure import Part, Structure, structure_of
+from autotrack.objects.torchnames import names_of
+
+Pace = Callable[[], object]
+CHUNK = 1024 * 1024
+_BREATH = 16 * 1024 * 1024
+_MOST_PICKLE = 64 * 1024 * 1024
+_WRITE_AND_WAIT = 7  # SYNC_FILE_RANGE_WAIT_BEFORE | _WRITE | _WAIT_AFTER, sync_file_range(2)
+_DEFLATED = 8
+
+
+class Stretch(NamedTuple):
+    """A part of a file, or what lies between two of them."""
+
+    part: Part | None
+    offset: int
+    length: int
+
+
+class Checked(NamedTuple):
+    """A file that was read to its end: sha256 in hex and format.
+
+    `problem`: what is amiss with it, None for one that is whole as far as its format tells. `unchecked`: how many bytes of
+    its parts the file has no CRC of.
+    """
+
+    digest: str
+    format: str
+    problem: str | None = None
+    unchecked: int = 0
+
+
+def stretches(structure: Structure, size: int) -> Iterator[Stretch]:
+    """The file from its first byte to its last."""
+    end = 0
+    for part in structure.parts:
+        if part.offset > end:
+            yield Stretch(None, end, part.offset - end)
+        yield Stretch(part, part.offset, part.length)
+        end = part.offset + part.length
+    if end < size:
+        yield Stretch(None, end, size - end)
+
+
+def chunks_of(file: FileIO, stretch: Stretch) -> Iterator[memoryview]:
+    """The bytes of a stretch, at most 1 MiB at a time and each valid until the next; OSError where the file ends before it."""
+    buffer = memoryview(bytearray(min(CHUNK, stretch.length)))
+    file.seek(stretch.offset)
+    left = stretch.length
+    while left:
+        view = buffer[: min(left, len(buffer))]
+        count = file.readinto(view)
+        if not count:
+            raise OSError(errno.ENODATA, "it became shorter while it was read")
+        left -= count
+        yield view[:count]
+
+
+def check(path: str, pace: Pace = bool, sync: bool = False) -> Checked:
+    """Read a file to its end; OSError where it cannot be read.
+
+    `sync`: it is also brought to the disk, in small steps, so that what else this thread has to sync waits for none of them long.
+    """
+    with open(path, "rb", buffering=0) as file:
+        structure, problem = _structure(file, os.path.basename(path))
+        whole, unchecked, paced = hashlib.sha256(), 0, _Paced(pace)
+        for stretch in stretches(structure, os.fstat(file.fileno()).st_size):
+            test = _test_of(stretch.part)
+            for view in chunks_of(file, stretch):
+                whole.update(view)
+                test.take(view)
+                paced.read(len(view))
+            why = test.amiss()
+            if why is not None and problem is None:
+                problem = f"{label(file, structure, stretch.part)} is damaged: {why}"
+            unchecked += test.unchecked
+        if sync and problem is None:
+            _sync(file.fileno(), pace)
+        return Checked(whole.hexdigest(), structure.format, problem, unchecked)
+
+
+def _structure(file: FileIO, name: str) -> tuple[Structure, str | None]:
+    try:
+        return structure_of(file, name), None
+    except NotWhole as error:
+        return Structure("unknown", ()), str(error)
+
+
+def label(file: FileIO, structure: Structure, part: Part | None) -> str:
+    """A part as its user knows it: the tensor 'encoder.weight', or else the part 'archive/data.pkl'."""
+    if part is None:
+        return "what lies between the parts"
+    if structure.format == "safetensors":
+        return f"the tensor {part.name!r}"
+    name = tensor_names(file, structure).get(part.name)
+    return f"the tensor {name!r}" if name else f"the part {part.name!r}"
+
+
+def tensor_names(file: FileIO, structure: Structure) -> dict[str, str]:
+    """By the name of a part that of the tensor in it; of a torch file from its pickle, which is read and never loaded."""
+    if structure.format == "safetensors":
+        return {part.name: part.name for part in structure.parts}
+    pickle = next((part for part in structure.parts if part.name.endswith("data.pkl")), None)
+    if structure.format != "torch" or pickle is None or pickle.packed or pickle.length > _MOST_PICKLE:
+        return {}
+    file.seek(pickle.offset)
+    folder = pickle.name[: -len("data.pkl")] + "data/"
+    return {folder + key: name for key, name in names_of(file.read(pickle.length) or b"").items() if name}
+
+
+class _Paced:
+    """Lets others pass now and then, however small the parts are."""
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
+        self._read = 0
+
+    def read(self, count: int) -> None:
+        self._read += count
+        if self._read >= _BREATH:
+            self._read = 0
+            self._pace()
+
+
+class _NoTest:
+    """Nothing is known of what the bytes should be."""
+
+    def __init__(self, unchecked: int) -> None:
+        self.unchecked = unchecked
+
+    def take(self, view: memoryview) -> None:
+        """The next bytes."""
+
+    def amiss(self) -> str | None:
+        """What is wrong with them, once all were taken."""
+        return None
+
+
+class _Crc(_NoTest):
+    """The bytes themselves."""
+
+    def __init__(self, part: Part) -> None:
+        super().__init__(0)
+        self._wanted = part.crc
+        self._crc = 0
+
+    def take(self, view: memoryview) -> None:
+        self._crc = zlib.crc32(view, self._crc)
+
+    def amiss(self) -> str | None:
+        return None if self._crc == self._wanted else "its CRC-32 is another"
+
+
+class _Unpacked(_Crc):
+    """What the bytes unpack to, a MiB at a time, and not more than the file says that it is."""
+
+    def __init__(self, part: Part) -> None:
+        super().__init__(part)
+        self._unpacking = zlib.decompressobj(-15)
+        self._said = part.unpacked
+        self._found = 0
+        self._error: str | None = None
+
+    def take(self, view: memoryview) -> None:
+        data = bytes(view)
+        while data and self._error is None and self._found <= self._said:
+            try:
+                out = self._unpacking.decompress(data, CHUNK)
+            except zlib.error as error:
+                self._error = f"it cannot be unpacked ({error})"
+                return
+            self._found += len(out)
+            super().take(memoryview(out))
+            data = self._unpacking.unconsumed_tail
+
+    def amiss(self) -> str | None:
+        if self._error is not None:
+            return self._error
+        if self._found != self._said:
+            return f"it does not unpack to the {self._said} bytes that it is said to have"
+        return super().amiss()
+
+
+def _test_of(part: Part | None) -> _NoTest:
+    if part is None:
+        return _NoTest(0)
+    if part.crc is None:
+        return _NoTest(part.length)
+    if part.packed == 0:
+        return _Crc(part)
+    # Deflate packs to a thousandth at best; what says that it unpacks to more is not worth the time it would take.
+    return (
+        _Unpacked(part)
+        if part.packed == _DEFLATED and part.unpacked <= 1100 * part.length + 64
+        else _NoTest(part.length)
+    )
+
+
+def _sync(fd: int, pace: Pace) -> None:
+    """fsync in steps of 16 MiB, where the system can (Linux)."""
+    try:
+        write_back = ctypes.CDLL(None).sync_file_range
+    except (OSError, AttributeError):
+        write_back = None
+    if write_back is not None:
+        for offset in range(0, os.fstat(fd).st_size, _BREATH):
+            write_back(fd, ctypes.c_int64(offset), ctypes.c_int64(_BREATH), _WRITE_AND_WAIT)
+            pace()
+    os.fsync(fd)

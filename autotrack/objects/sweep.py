@@ -1,0 +1,122 @@
+"""Freeing what no kept checkpoint needs any more: packs of which nothing is used, and the unused parts of others."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from autotrack.errors import NotWhole
+from autotrack.objects.keep import Kept
+from autotrack.objects.packs import PackWriter, holding, packs_in, table_of
+from autotrack.objects.reading import CHUNK, Pace
+from autotrack.objects.recipe import read_recipe
+
+_WORTH = 0.5
+"""A pack is written anew when more than this share of it is used by nobody."""
+
+
+class _Plan(NamedTuple):
+    """A pack, what is used of it (sha256, offset, length), and the bytes that are not."""
+
+    pack: Path
+    used: list[tuple[bytes, int, int]]
+    freed: int
+
+
+class Waste(NamedTuple):
+    """What nobody needs, as far as freeing it is worth it: of each pack how many of its bytes, and
+    what a process left behind that died while it wrote.
+    """
+
+    packs: dict[Path, int]
+    leftovers: dict[Path, int]
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+        return sum(self.packs.values()) + sum(self.leftovers.values())
+
+
+class NotNow(Exception):
+    """Somebody is keeping a checkpoint just now, or the file system has no locks."""
+
+
+def sweep(kept: Kept, *, dry: bool, pace: Pace = bool) -> Waste:
+    """Free what no recipe refers to; `dry`: only tell. NotNow; NotWhole where a recipe is damaged, for then nothing is certain.
+
+    Nobody adds to the packs meanwhile, and who finds it going on keeps all of its pieces itself.
+    """
+    with holding(kept.packs, alone=True) as alone:
+        if not alone:
+            raise NotNow
+        needed = _needed(kept, pace)
+        plans = list(_plans(kept.packs, needed))
+        waste = Waste({plan.pack: plan.freed for plan in plans}, dict(_leftovers(kept)))
+        if dry:
+            return waste
+        for path in waste.leftovers:
+            path.unlink(missing_ok=True)
+        for plan in plans:
+            pace()
+            _carry_out(kept.packs, plan)
+        return waste
+
+
+def _needed(kept: Kept, pace: Pace) -> set[bytes]:
+    """The pieces that recipes refer to, those that are being dropped just now included."""
+    found: set[bytes] = set()
+    for recipe in (*kept.folder.glob("*/*.json"), *kept.folder.glob("*/*.dropping")):
+        pace()
+        try:
+            files = read_recipe(recipe).files
+        except FileNotFoundError:
+            continue
+        found.update(piece.digest for file in files for piece in file.pieces or ())
+    return found
+
+
+def _plans(packs: Path, needed: set[bytes]) -> Iterator[_Plan]:
+    """What to do with each pack that is worth it. A piece that several packs have is needed in the newest one only."""
+    seen: set[bytes] = set()
+    for pack in packs_in(packs):
+        try:
+            rows = table_of(pack)
+        except NotWhole:
+            continue  # what can be read of it is for verify to tell, and for its owner to decide
+        used = [row for row in rows if row[0] in needed and row[0] not in seen]
+        seen.update(row[0] for row in rows)
+        size = sum(length for _, _, length in rows)
+        freed = size - sum(length for _, _, length in used)
+        if not used or freed > _WORTH * size:
+            yield _Plan(pack, used, freed)
+
+
+def _leftovers(kept: Kept) -> Iterator[tuple[Path, int]]:
+    """Temporary files; whoever wrote them is gone, for we are alone."""
+    for path in (*kept.packs.glob("*.tmp"), *kept.folder.glob("*/*.tmp")):
+        yield path, path.stat().st_size
+
+
+def _carry_out(packs: Path, plan: _Plan) -> None:
+    """Write what is used of a pack into a new one, and remove the pack then."""
+    if plan.used:
+        writer = PackWriter(packs)
+        try:
+            with open(plan.pack, "rb") as source:
+                for digest, offset, length in plan.used:
+                    _copy(source, writer, offset, length)
+                    writer.end(digest)
+            writer.close()
+        finally:
+            writer.discard()
+    os.unlink(plan.pack)
+
+
+def _copy(source: BinaryIO, writer: PackWriter, offset: int, length: int) -> None:
+    source.seek(offset)
+    while length:
+        data = source.read(min(CHUNK, length))
+        if not data:
+            raise NotWhole(f"{source.name} is cut off")
+        writer.write(memoryview(data))
+        length -= len(data)

@@ -1,0 +1,109 @@
+"""Behind each save, on the helper thread: the checkpoint is read once, checked, brought to the disk, and known by its digest from then on.
+
+What was replaced or removed before it could be read stays a path of which nothing more is known.
+"""
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from autotrack import background
+from autotrack.digests import Look
+from autotrack.mounts import holds_what_is_read, kind_of
+
+if TYPE_CHECKING:
+    from autotrack.objects.seal import Seal
+
+LONGEST_WAIT = 2.0
+"""Seconds that the end of a run or process waits for what was saved last to be read."""
+LONGEST_STORING = 600.0
+"""Seconds that it waits for what is to be stored, as long as that goes on."""
+_POLL_SECONDS = 0.002
+_LONGEST_SILENCE = 30.0
+
+
+class _Job(NamedTuple):
+    work: Callable[[], object]
+    stores: bool
+
+
+_waiting: deque[_Job] = deque()
+_at_work: list[_Job] = []
+_pulse = [0.0]
+"""When the reading or storing has last come further, in monotonic seconds."""
+
+
+def pace() -> None:
+    """Called as a long reading or storing goes on: let what became due meanwhile pass."""
+    _pulse[0] = time.monotonic()
+    background.breathe()
+
+
+def seal_later(path: str, look: Look, without: str | None, take: Callable[["Seal"], object]) -> None:
+    """Hand the seal of what was seen at a path to `take`, on the helper thread; nothing where it is not there any more.
+
+    A training may remove at any moment what it has saved, and is not to fail because we read it: where reading could keep a
+    file from being removed it is not read.
+    """
+
+    def work() -> None:
+        if holds_what_is_read(kind_of(path)):
+            return
+        from autotrack.objects.seal import seal_of
+
+        seal = seal_of(path, look, without, pace)
+        if seal is not None:
+            take(seal)
+
+    if look.is_whole():
+        _submit(_Job(work, stores=False))
+
+
+def store_later(work: Callable[[], object]) -> None:
+    """Do what stores a checkpoint behind what waits; the end of the run and of the process waits for it."""
+    _submit(_Job(work, stores=True))
+
+
+def wait(seconds: float) -> None:
+    """Wait until what was saved so far has been read (at most LONGEST_WAIT), and until what is to be stored has been stored."""
+    begun = time.monotonic()
+    until = begun + min(seconds, LONGEST_WAIT)
+    pace()
+    while (_waiting or _at_work) and background.alive():
+        now = time.monotonic()
+        if any(job.stores for job in (*_waiting, *_at_work)):
+            until = min(begun + LONGEST_STORING, _pulse[0] + _LONGEST_SILENCE)
+        if now >= until:
+            return
+        time.sleep(_POLL_SECONDS)
+
+
+def _submit(job: _Job) -> None:
+    _waiting.append(job)
+    background.submit(_work)
+
+
+def _work() -> None:
+    """Do what waits. A long reading lets other jobs pass, and one of those may be this one."""
+    if _at_work:
+        return
+    try:
+        while _waiting:
+            _at_work.append(_waiting[0])
+            _waiting.popleft().work()
+            _at_work.clear()
+            background.breathe()
+    finally:
+        _at_work.clear()
+
+
+def _forget() -> None:
+    """In a forked child: the parent's helper thread does this."""
+    _waiting.clear()
+    _at_work.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
