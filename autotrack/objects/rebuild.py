@@ -142,12 +142,13 @@ class Shelf:
             if place is None or place.length != piece.length:
                 return None
             try:
-                pack = open(place.pack, "rb")
+                fd = os.open(place.pack, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
             except FileNotFoundError:
                 self.pieces().look()
                 continue
             except OSError:
                 return None
+            pack = os.fdopen(fd, "rb")
             pack.seek(place.offset)
             return pack
         return None
