@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from autotrack.version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from autotrack import checkpoints as checkpoints
     from autotrack.arming import autolog as autolog
     from autotrack.callback import AutoTrack as AutoTrack
     from autotrack.errors import AutotrackError as AutotrackError
@@ -47,6 +48,7 @@ __all__ = [
     "__version__",
     "active_run",
     "autolog",
+    "checkpoints",
     "disabled",
     "get_run",
     "init",
@@ -59,7 +61,10 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first used; any other name may be a framework: `autotrack.sklearn.autolog()`."""
     from importlib import import_module
 
-    if name in _NAMES:
+    found: Any
+    if name == "checkpoints":
+        found = import_module("autotrack.checkpoints")
+    elif name in _NAMES:
         found = getattr(import_module(_NAMES[name]), name)
     elif not name.startswith("_") and not _is_submodule(name):
         from autotrack.arming import Framework, frameworks
@@ -81,4 +86,4 @@ def _is_submodule(name: str) -> bool:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_NAMES})
+    return sorted({*globals(), *_NAMES, "checkpoints"})

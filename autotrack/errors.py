@@ -41,6 +41,10 @@ class NotWhole(AutotrackError):
     """A checkpoint is damaged, cut off, or not what it says it is."""
 
 
+class PickleRefused(AutotrackError):
+    """A file can be loaded only by running code that it holds, and the caller did not say that this is wanted."""
+
+
 class CheckpointNotFound(AutotrackError, LookupError):
     """No checkpoint is known under this name, or its bytes are nowhere any more."""
 

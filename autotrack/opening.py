@@ -235,6 +235,19 @@ class Surrounding:
             from autotrack.capture.collect import collect
 
             collect(run)
+        with guarded("noting the heads of the registry"):
+            _note_heads(run)
+
+
+def _note_heads(run: Run) -> None:
+    """The last decision about each model, as this run finds it: what a chain that was written anew is found out by."""
+    if not run.layout.registry.is_dir():
+        return
+    from autotrack.registry.chain import heads_of
+
+    heads = heads_of(run.layout.registry)
+    if heads:
+        run.event("registry", {"heads": heads})
 
 
 def _find(layout: Layout, run_id: str) -> tuple[str, str] | None:

@@ -5,7 +5,8 @@ when it reads what was saved follows in an event of its own: "sealed" or "damage
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,7 @@ def saved(
         "monitor": monitor,
         "mode": mode,
         "by": by,
+        "without": without,
     }
     if metrics:
         body["metrics"] = {str(key): number(value) for key, value in metrics.items()}
@@ -85,6 +87,20 @@ def _sealed(run: "Run", retention: "Retention", save: "Save", seal: "Seal") -> N
             key=save.path,
         )
     retention.sealed(save, seal)
+
+
+_enclosed: ContextVar[int] = ContextVar("autotrack_saving", default=0)
+
+
+def enclose() -> Callable[[], None]:
+    """A framework saves a checkpoint from here on: what it calls for that is no checkpoint of its own. What is returned ends that."""
+    token = _enclosed.set(_enclosed.get() + 1)
+    return lambda: _enclosed.reset(token)
+
+
+def is_enclosed() -> bool:
+    """Whether a framework is saving a checkpoint in this context."""
+    return _enclosed.get() > 0
 
 
 def retention_of(run: "Run") -> "Retention":

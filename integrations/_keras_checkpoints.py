@@ -69,8 +69,10 @@ class Checkpoints:
         saver = self._savers.get(model)
         if saver is not None:
             facts |= {"by": type(saver[0]).__name__, **_score(*saver)}
+        release = saves.enclose()
 
         def end(call: Call) -> None:
+            release()
             if call.error is None:
                 saves.saved(run, path, **facts)
 

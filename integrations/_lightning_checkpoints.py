@@ -54,8 +54,10 @@ class Checkpoints:
         }
         if saver is not None:
             facts |= {"by": type(saver).__name__, **_score(saver, os.fspath(path))}
+        release = saves.enclose()
 
         def end(call: Call) -> None:
+            release()
             if call.error is None:
                 saves.saved(run, path, **facts)
 

@@ -41,8 +41,10 @@ class Checkpoints:
         path = os.path.join(folder, f"{_PREFIX}{trainer.state.global_step}")
         if trainer.args.save_total_limit is not None:
             tell_going(run, before)
+        release = saves.enclose()
 
         def end(call: Call) -> None:
+            release()
             if call.error is None:
                 state = trainer.state
                 facts = {"step": state.global_step, "epoch": state.epoch, **_score(trainer.args, state)}
@@ -66,8 +68,10 @@ class Checkpoints:
             return None
         path = words.get("output_dir") or trainer.args.output_dir
         overwrites = bool(names_in(path, without=_PREFIX))
+        release = saves.enclose()
 
         def end(call: Call) -> None:
+            release()
             if call.error is None:
                 facts = {"step": trainer.state.global_step, "epoch": trainer.state.epoch}
                 saves.saved(run, path, overwrites=overwrites, without=_PREFIX, **facts)

@@ -29,6 +29,7 @@ process.
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from time import perf_counter
 from types import ModuleType
 from typing import Any, ClassVar
@@ -261,6 +262,25 @@ def _caller(owner: AutoTrack) -> Any:
 
 def _lost(fit: Fit) -> None:
     fit.finish(RuntimeError("the training ended without a word to its callbacks: it raised, or was stopped"))
+
+
+def load(path: Path, pickle: bool, **options: Any) -> Any:
+    """The model of a `.keras` file, in Keras' safe mode unless `pickle` allows code (lambdas) in it."""
+    import keras
+
+    return keras.saving.load_model(path, **{"safe_mode": not pickle, **options})
+
+
+def load_hdf5(path: Path, pickle: bool, **options: Any) -> Any:
+    """The arrays of an HDF5 file by their paths in it, as `.weights.h5` has them; `pickle` changes nothing there."""
+    import h5py
+
+    found: dict[str, Any] = {}
+    with h5py.File(path, "r") as file:
+        file.visititems(
+            lambda name, one: found.update({name: one[()]}) if isinstance(one, h5py.Dataset) else None
+        )
+    return found
 
 
 class KerasIntegration(Integration):

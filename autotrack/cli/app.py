@@ -4,7 +4,23 @@ from typing import Annotated
 
 import typer
 
-from autotrack.cli import compare, diff, doctor, edit, export, launch, ls, show, tail, verify, who
+from autotrack.cli import (
+    audit,
+    checkpoint,
+    checkpoint_care,
+    checkpoint_names,
+    compare,
+    diff,
+    doctor,
+    edit,
+    export,
+    launch,
+    ls,
+    show,
+    tail,
+    verify,
+    who,
+)
 from autotrack.cli.context import Command, Group, say
 
 app = typer.Typer(
@@ -60,3 +76,42 @@ app.command("rm", cls=Command)(edit.remove)
 app.command("who", cls=Command)(who.command)
 app.command("verify", cls=Command)(verify.command)
 app.command("doctor", cls=Command)(doctor.command)
+
+checkpoints = typer.Typer(
+    name="checkpoint",
+    cls=Group,
+    no_args_is_help=True,
+    help="The checkpoints that were saved, and the models that were made of them.",
+    epilog=f"A checkpoint is named as {checkpoint.SPEC}",
+)
+checkpoints.command("ls", cls=Command)(checkpoint.ls)
+checkpoints.command("show", cls=Command)(checkpoint.show)
+checkpoints.command("get", cls=Command)(checkpoint.get)
+checkpoints.command("load", cls=Command)(checkpoint.load)
+checkpoints.command("resume", cls=Command)(checkpoint.resume)
+checkpoints.command("register", cls=Command)(checkpoint_names.register)
+checkpoints.command("alias", cls=Command)(checkpoint_names.alias)
+checkpoints.command("promote", cls=Command)(checkpoint_names.promote)
+checkpoints.command("unalias", cls=Command)(checkpoint_names.unalias)
+checkpoints.command("withdraw", cls=Command)(checkpoint_names.withdraw)
+checkpoints.command("pin", cls=Command)(checkpoint_names.pin)
+checkpoints.command("unpin", cls=Command)(checkpoint_names.unpin)
+checkpoints.command("verify", cls=Command)(checkpoint_care.verify)
+checkpoints.command("gc", cls=Command)(checkpoint_care.gc)
+app.add_typer(checkpoints)
+
+audits = typer.Typer(
+    name="audit",
+    cls=Group,
+    no_args_is_help=True,
+    help="The proof that decisions about models are as they were made.",
+)
+
+
+@audits.callback()
+def audit_options() -> None:
+    """The proof that decisions about models are as they were made."""
+
+
+audits.command("verify", cls=Command)(audit.verify)
+app.add_typer(audits)

@@ -14,6 +14,7 @@ from autotrack.errors import AutotrackError, FilterError, RunNotFound
 from autotrack.layout import STORE, Layout, check_store, decode_project, fallback_store, find_store
 
 if TYPE_CHECKING:
+    from autotrack.catalog.find import Catalog
     from autotrack.index import Index, RunRecord
 
 MISTAKE = 1
@@ -149,6 +150,15 @@ def opened(ctx: typer.Context) -> Iterator["Index"]:
         yield index
     finally:
         index.close()
+
+
+@contextmanager
+def catalog_of(ctx: typer.Context) -> Iterator["Catalog"]:
+    """The checkpoints of the store."""
+    from autotrack.catalog.find import Catalog
+
+    with opened(ctx) as index:
+        yield Catalog(index)
 
 
 def refreshed(index: "Index", run: "RunRecord") -> "RunRecord":

@@ -3,15 +3,17 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from autotrack.errors import RunNotFound
 from autotrack.index import health, query
 from autotrack.index.database import Database
 from autotrack.index.history import History, Series
+from autotrack.index.load import Loader
 from autotrack.index.parts import Artifact, Input, MetricSummary
 from autotrack.index.query import RunList
 from autotrack.index.record import RunRecord
-from autotrack.index.saves import Checkpoint
+from autotrack.index.saves import Checkpoint, checkpoints_of
 from autotrack.index.sync import Progress, sync
 from autotrack.index.uses import Known, uses_of
 from autotrack.index.writers import Save, last_save, saves_of_size
@@ -110,6 +112,18 @@ class Index:
         except RunNotFound:
             self._say_unreadable(id_or_prefix)
             raise
+
+    def checkpoints(self) -> dict[str, list[Checkpoint]]:
+        """Every save of every run that has saved any, oldest first, by the run's id."""
+        self._sync_once()
+        facts = Loader(self._database, self.layout, []).saves()
+        return {run: checkpoints_of(found, run) for run, found in facts.items()}
+
+    def registry_heads(self) -> list[tuple[str, dict[str, Any]]]:
+        """What each run saw of the registry when it began: its id, and by model the number and digest of the last decision."""
+        self._sync_once()
+        found = Loader(self._database, self.layout, []).bodies("registry")
+        return [(run, body["heads"]) for run, body in found if isinstance(body.get("heads"), dict)]
 
     def last_save(self, path: str) -> Save | None:
         """The last save of a checkpoint to a path (absolute, as it is or without links): the run, and the step."""

@@ -102,6 +102,36 @@ class Loader:
 
         return in_order(self.database.ask(question))
 
+    def bodies(self, kind: str) -> list[tuple[str, dict[str, Any]]]:
+        """The events of a kind of all runs, each with the id of its run, in no order."""
+
+        def question(connection: Connection) -> list[tuple[str, dict[str, Any]]]:
+            query = (
+                select(runs.c.id, events.c.body)
+                .join(runs, runs.c.pk == events.c.run)
+                .where(events.c.kind == kind)
+            )
+            return [(run, unpack_body(body)) for run, body in connection.execute(query)]
+
+        return self.database.ask(question)
+
+    def saves(self) -> dict[str, list[Fact]]:
+        """The events of checkpoints of every run that has any, in order, by the run's id."""
+
+        def question(connection: Connection) -> dict[str, list[Fact]]:
+            query = (
+                select(events, journals.c.stem, journals.c.rank, runs.c.id.label("run_id"))
+                .join(journals, journals.c.pk == events.c.journal)
+                .join(runs, runs.c.pk == events.c.run)
+                .where(events.c.kind == "checkpoint")
+            )
+            found: dict[str, list[Fact]] = {}
+            for row in connection.execute(query).mappings():
+                found.setdefault(row["run_id"], []).append(_fact(row))
+            return found
+
+        return {run: in_order(facts) for run, facts in self.database.ask(question).items()}
+
     def folder(self, name: Name) -> Folder:
         """The folder that a run's journals lie in."""
 

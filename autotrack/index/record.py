@@ -13,8 +13,9 @@ from autotrack.index.fold import unpack_body
 from autotrack.index.history import History, missing_key, series_of
 from autotrack.index.load import SYSTEM, Folder, Loader, name_of
 from autotrack.index.parts import Artifact, Input, Metrics, Summary, artifact, input_file
-from autotrack.index.saves import Checkpoint, checkpoints_of, moment
+from autotrack.index.saves import Checkpoint, checkpoints_of
 from autotrack.index.series import check_limit
+from autotrack.times import moment
 
 
 class RunRecord:
@@ -115,7 +116,7 @@ class RunRecord:
     @property
     def checkpoints(self) -> list[Checkpoint]:
         """The checkpoints that the run wrote, each save of each path, oldest first."""
-        return checkpoints_of(self._events("checkpoint"))
+        return checkpoints_of(self._events("checkpoint"), self.id)
 
     @property
     def changes(self) -> list[Change]:

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal, Protocol
+
+from autotrack.times import moment
 
 
 class Fact(Protocol):
@@ -25,13 +27,15 @@ State = Literal["written", "sealed", "damaged", "stored", "overwritten", "remove
 class Checkpoint:
     """One save of a checkpoint. A path that is saved to again holds another checkpoint.
 
-    `size` in bytes, `files` how many a folder has; `score` the value of the metric `monitor` that whoever saved it judged it
-    by, the less the better where `mode` is "min"; `by` who that was; `links` the paths that stand for it; `best` of those of this
-    monitor, `last` of all of the run. `id` names this save; `digest` is the sha256 of its bytes, of a folder that of its listing,
-    `format` what it is, None where it went before it could be read.
-    `state`: "written" (not read to its end yet), "sealed" (whole as far as its format tells, synced, digest known), "damaged" (why in
-    `problem`), "stored" (its bytes are in the store, wherever else they are), "overwritten" or "removed": gone, as far as the
-    training told, `gone` when and `why`. `stored`: how its bytes are kept, "packed" or "linked"; `unstored`: why they are not (any more).
+    `size` in bytes, `files` how many a folder has, `without` the beginning of the names of folders in it that are not of it; `score`
+    the value of the metric `monitor` that whoever saved it judged it by, the less the better where `mode` is "min"; `by` who that
+    was; `links` the paths that stand for it; `best` of those of this monitor, `last` of all of the run. `run` saved it, `id` names
+    this save; `digest` is the sha256 of its bytes, of a folder that of its listing, `format` what it is, None where it went
+    before it could be read.
+    `state`: "written" (not read to its end yet), "sealed" (whole as far as its format tells, synced, digest known), "damaged"
+    (why in `problem`), "stored" (its bytes are in the store, wherever else they are), "overwritten" or "removed": gone, as far
+    as the training told, `gone` when and `why`. `stored`: how its bytes are kept, "packed" or "linked"; `unstored`: why they
+    are not (any more).
     """
 
     path: str
@@ -57,6 +61,8 @@ class Checkpoint:
     unstored: str | None = None
     best: bool = False
     last: bool = False
+    run: str = ""
+    without: str | None = None
 
     @property
     def is_there(self) -> bool:
@@ -74,7 +80,7 @@ class Checkpoint:
         return self.digest is not None and self.problem is None
 
 
-def checkpoints_of(facts: Iterable[Fact]) -> list[Checkpoint]:
+def checkpoints_of(facts: Iterable[Fact], run: str = "") -> list[Checkpoint]:
     """Every save, oldest first, from a run's "checkpoint" events in order."""
     found: list[Checkpoint] = []
     here: dict[str, int] = {}
@@ -85,7 +91,7 @@ def checkpoints_of(facts: Iterable[Fact]) -> list[Checkpoint]:
         if action in ("saved", "overwritten"):
             _lose(found, here, links, path, "overwritten", fact)
             here[path] = len(found)
-            found.append(_saved(path, fact))
+            found.append(_saved(run, path, fact))
             by_id[found[-1].id or ""] = here[path]
         elif action == "linked":
             _lose(found, here, links, path, "overwritten", fact)
@@ -139,7 +145,7 @@ def _state(one: Checkpoint) -> State:
     return "written" if one.digest is None else "sealed"
 
 
-def _saved(path: str, fact: Fact) -> Checkpoint:
+def _saved(run: str, path: str, fact: Fact) -> Checkpoint:
     body = fact.body
     metrics = body.get("metrics")
     return Checkpoint(
@@ -155,6 +161,8 @@ def _saved(path: str, fact: Fact) -> Checkpoint:
         saved=moment(fact.wall),
         id=body.get("id"),
         mode=body.get("mode"),
+        run=run,
+        without=body.get("without"),
     )
 
 
@@ -175,9 +183,3 @@ def _lose(
     if place is not None:
         why = fact.body.get("why") if state == "removed" else None
         found[place] = replace(found[place], state=state, gone=moment(fact.wall), why=why)
-
-
-def moment(wall: int) -> datetime:
-    """Unix nanoseconds as local time; what no calendar holds becomes the nearest that one does."""
-    seconds = min(max(wall / 1e9, 0.0), 253_000_000_000.0)
-    return datetime.fromtimestamp(seconds, UTC).astimezone()

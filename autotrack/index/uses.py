@@ -9,8 +9,8 @@ from sqlalchemy import Connection, select
 
 from autotrack.digests import digest_of, look_at
 from autotrack.index.fold import unpack_body
-from autotrack.index.saves import moment
 from autotrack.index.schema import events, runs
+from autotrack.times import moment
 
 
 class Use(NamedTuple):

@@ -32,6 +32,7 @@ KINDS = frozenset(
         "capture",
         "warning",
         "gap",
+        "registry",
         "beat",
         "finish",
         "h",

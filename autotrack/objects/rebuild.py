@@ -142,7 +142,9 @@ class Shelf:
             if place is None or place.length != piece.length:
                 return None
             try:
-                fd = os.open(place.pack, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
+                fd = os.open(
+                    place.pack, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+                )
             except FileNotFoundError:
                 self.pieces().look()
                 continue

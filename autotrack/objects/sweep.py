@@ -1,7 +1,7 @@
 """Freeing what no kept checkpoint needs any more: packs of which nothing is used, and the unused parts of others."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -41,15 +41,16 @@ class NotNow(Exception):
     """Somebody is keeping a checkpoint just now, or the file system has no locks."""
 
 
-def sweep(kept: Kept, *, dry: bool, pace: Pace = bool) -> Waste:
-    """Free what no recipe refers to; `dry`: only tell. NotNow; NotWhole where a recipe is damaged, for then nothing is certain.
+def sweep(kept: Kept, *, dry: bool, without: Collection[tuple[str, str]] = (), pace: Pace = bool) -> Waste:
+    """Free what no recipe refers to; `dry`: only tell, as if these recipes (run, save) were not there.
 
-    Nobody adds to the packs meanwhile, and who finds it going on keeps all of its pieces itself.
+    NotNow; NotWhole where a recipe is damaged, for then nothing is certain. Nobody adds to the packs meanwhile, and who finds it
+    going on keeps all of its pieces itself.
     """
     with holding(kept.packs, alone=True) as alone:
         if not alone:
             raise NotNow
-        needed = _needed(kept, pace)
+        needed = _needed(kept, without, pace)
         plans = list(_plans(kept.packs, needed))
         waste = Waste({plan.pack: plan.freed for plan in plans}, dict(_leftovers(kept)))
         if dry:
@@ -62,11 +63,13 @@ def sweep(kept: Kept, *, dry: bool, pace: Pace = bool) -> Waste:
         return waste
 
 
-def _needed(kept: Kept, pace: Pace) -> set[bytes]:
+def _needed(kept: Kept, without: Collection[tuple[str, str]], pace: Pace) -> set[bytes]:
     """The pieces that recipes refer to, those that are being dropped just now included."""
     found: set[bytes] = set()
     for recipe in (*kept.folder.glob("*/*.json"), *kept.folder.glob("*/*.dropping")):
         pace()
+        if (recipe.parent.name, recipe.stem) in without:
+            continue
         try:
             files = read_recipe(recipe).files
         except FileNotFoundError:

@@ -1,0 +1,1 @@
+"""Every checkpoint of a store: finding, fetching, naming, tracing and freeing them."""

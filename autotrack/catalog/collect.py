@@ -1,0 +1,258 @@
+"""What of the store's checkpoints could be freed, by which rule, and what each rule keeps; and the freeing of it.
+
+Kept is what any rule wants: pinned, registered as a version that was not withdrawn, of a run that goes on, or one of those that a
+version with an alias came from; then those that the caller asks for: the last ones, the best ones, and those of every so many steps.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from autotrack.catalog.fetch import REBUILT
+from autotrack.catalog.find import Catalog
+from autotrack.catalog.publish import ELSEWHERE
+from autotrack.catalog.trace import lineage
+from autotrack.digests import look_at
+from autotrack.edit import append_event
+from autotrack.errors import NotWhole, StoreError
+from autotrack.index.saves import Checkpoint
+from autotrack.objects.budget import size_below
+from autotrack.objects.reading import Pace
+from autotrack.objects.recipe import Recipe
+from autotrack.objects.seal import seal_of
+from autotrack.objects.sweep import NotNow, sweep
+from autotrack.registry.models import Version
+
+_YOUNG_SECONDS = 3600.0
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What else is kept of each run: the `last` so many checkpoints, the `best` so many of each metric, those of `every` so many steps.
+
+    Without any of them all that the runs have kept stays, and only what nothing refers to is freed.
+    """
+
+    last: int | None = None
+    best: int | None = None
+    every: int | None = None
+
+    @property
+    def any(self) -> bool:
+        """Whether there is one."""
+        return (self.last, self.best, self.every) != (None, None, None)
+
+
+@dataclass
+class Collection:
+    """What is kept, by rule, and what is freed, by reason: the checkpoints, and bytes. A checkpoint may be kept by several rules."""
+
+    kept: dict[str, set[Key]] = field(default_factory=dict)
+    freed: dict[str, int] = field(default_factory=dict)
+    dropped: list[Key] = field(default_factory=list)
+    sizes: dict[Key, int] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    dry: bool = True
+
+    def bytes_kept_only_by(self, rule: str) -> int:
+        """The plain size of the checkpoints that no other rule keeps."""
+        others: set[Key] = set().union(*(keys for name, keys in self.kept.items() if name != rule))
+        return sum(self.sizes.get(key, 0) for key in self.kept[rule] - others)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that are freed."""
+        return sum(self.freed.values())
+
+
+def collect(catalog: Catalog, rules: Rules, *, dry: bool = True, pace: Pace = bool) -> Collection:
+    """Tell what can be freed, and free it unless `dry`. Nothing that is pinned, registered or being written is ever touched."""
+    found = Collection(dry=dry)
+    recipes = _recipes(catalog, found, pace)
+    found.sizes = {key: recipe.size for key, recipe in recipes.items()}
+    if not found.problems:
+        _choose(catalog, rules, recipes, found)
+        _free_checkpoints(catalog, recipes, found, pace)
+    _free_rebuilt(catalog, found)
+    return found
+
+
+def _recipes(catalog: Catalog, found: Collection, pace: Pace) -> dict[Key, Recipe]:
+    """What is kept; links that a process left behind it without a recipe get one, where they are what its record says."""
+    recipes: dict[Key, Recipe] = {}
+    for key in catalog.shelf.recipes():
+        pace()
+        try:
+            recipe = catalog.shelf.recipe(*key)
+        except NotWhole as error:
+            found.problems.append(f"{error}; nothing is freed while a recipe cannot be read")
+            continue
+        if recipe is not None:
+            recipes[key] = recipe
+    return recipes
+
+
+def _choose(catalog: Catalog, rules: Rules, recipes: dict[Key, Recipe], found: Collection) -> None:
+    saves = catalog.index.checkpoints()
+    known = {(run, one.id or ""): one for run, ones in saves.items() for one in ones}
+    models = catalog.models()
+    registered = {one.kept for model in models for one in model.versions if one.withdrawn is None}
+    aliased = [model.versions[number - 1] for model in models for number in model.aliases.values()]
+    pinned = {key for key in recipes if _is_pinned(catalog, key, registered)}
+    live = {key for key in recipes if _goes_on(catalog, key[0])}
+    parents = {
+        (step["run"], step["checkpoint"].partition(":")[2])
+        for one in aliased
+        for step in _parents(catalog, one)
+    }
+    found.kept = {
+        "pinned": pinned - registered,
+        "registered": registered & recipes.keys(),
+        "aliased": {one.kept for one in aliased} & recipes.keys(),
+        "ancestors of aliased": parents & recipes.keys(),
+        "of runs that go on": live,
+    }
+    if rules.any:
+        ours = {run: [one for one in ones if (run, one.id or "") in recipes] for run, ones in saves.items()}
+        found.kept |= _by_rules(rules, ours)
+    else:
+        found.kept["kept by their runs"] = {key for key in recipes if key in known}
+    wanted = set().union(*found.kept.values())
+    found.dropped = sorted(key for key in recipes if key not in wanted)
+
+
+def _by_rules(rules: Rules, saves: dict[str, list[Checkpoint]]) -> dict[str, set[Key]]:
+    chosen: dict[str, set[Key]] = {}
+    if rules.last is not None:
+        chosen[f"last {rules.last}"] = _keys(
+            one for ones in saves.values() for one in ones[-rules.last :] if rules.last
+        )
+    if rules.best is not None:
+        count = rules.best
+        chosen[f"best {count}"] = _keys(one for ones in saves.values() for one in _best(ones, count))
+    if rules.every is not None:
+        step = rules.every
+        chosen[f"every {step} steps"] = _keys(
+            one for ones in saves.values() for one in ones if one.step is not None and one.step % step == 0
+        )
+    return chosen
+
+
+def _keys(saves: Iterable[Checkpoint]) -> set[Key]:
+    return {(one.run, one.id or "") for one in saves}
+
+
+def _best(saves: list[Checkpoint], count: int) -> list[Checkpoint]:
+    found: list[Checkpoint] = []
+    for monitor in {one.monitor for one in saves if one.score is not None and one.mode is not None}:
+        judged = [
+            one
+            for one in saves
+            if one.monitor == monitor and one.score is not None and one.score == one.score
+        ]
+        judged.sort(key=lambda one: (one.score or 0.0) if one.mode == "min" else -(one.score or 0.0))
+        found += judged[:count]
+    return found
+
+
+def _parents(catalog: Catalog, version: Version) -> list[dict[str, Any]]:
+    return lineage(catalog, catalog.of_version(version))[1:]
+
+
+def _is_pinned(catalog: Catalog, key: Key, registered: set[Key]) -> bool:
+    """Whether somebody has pinned it; the pin of a registration that died half-way holds for an hour."""
+    try:
+        age = time.time() - catalog.kept.pin_path(*key).stat().st_mtime
+    except FileNotFoundError:
+        return False
+    return key[0] != ELSEWHERE or key in registered or age < _YOUNG_SECONDS
+
+
+def _goes_on(catalog: Catalog, run: str) -> bool:
+    return (catalog.layout.open / run).exists()
+
+
+def _free_checkpoints(catalog: Catalog, recipes: dict[Key, Recipe], found: Collection, pace: Pace) -> None:
+    links = sum(size_below(catalog.kept.beside(*key)) for key in found.dropped)
+    found.freed["checkpoints that no rule keeps"] = links
+    if not found.dry:
+        for key in list(found.dropped):
+            if not catalog.kept.drop(*key):
+                found.dropped.remove(key)
+                continue
+            _tell(catalog, key, recipes[key])
+    _finish_links(catalog, recipes, found)
+    try:
+        waste = sweep(
+            catalog.kept, dry=found.dry, without=set(found.dropped) if found.dry else set(), pace=pace
+        )
+    except NotNow:
+        found.problems.append("a checkpoint is being stored just now: packs are freed the next time")
+        return
+    except (NotWhole, OSError) as error:
+        found.problems.append(f"packs are not freed: {error}")
+        return
+    found.freed["checkpoints that no rule keeps"] += sum(waste.packs.values())
+    found.freed["left behind by processes that died"] = found.freed.get(
+        "left behind by processes that died", 0
+    ) + sum(waste.leftovers.values())
+
+
+def _tell(catalog: Catalog, key: Key, recipe: Recipe) -> None:
+    """Note in the run that its checkpoint is not stored any more, if the run is there."""
+    try:
+        run = catalog.index.get(key[0])
+        root = run.dir.name
+        body = {"action": "unstored", "path": recipe.path, "save": key[1], "why": "gc"}
+        append_event(run.dir, run.project, root, "checkpoint", body, None if root == run.id else run.id)
+    except (LookupError, StoreError):
+        return
+
+
+def _finish_links(catalog: Catalog, recipes: dict[Key, Recipe], found: Collection) -> None:
+    """What was linked by a process that died before it wrote the recipe: kept if it is what the record says, else freed."""
+    saves = {(run, one.id or ""): one for run, ones in catalog.index.checkpoints().items() for one in ones}
+    freed = 0
+    for folder in sorted(path for path in catalog.kept.folder.glob("*/*") if path.is_dir()):
+        key = (folder.parent.name, folder.name)
+        if key in recipes or _goes_on(catalog, key[0]):
+            continue
+        save = saves.get(key)
+        if save is not None and save.is_sealed and not found.dry and _settled(catalog, save, folder):
+            continue
+        if save is None or not save.is_sealed or not found.dry:
+            freed += size_below(folder)
+            if not found.dry:
+                catalog.kept.unlink(*key)
+    if freed:
+        found.freed["left behind by processes that died"] = freed
+
+
+def _settled(catalog: Catalog, save: Checkpoint, folder: Path) -> bool:
+    path = os.fspath(folder if save.files is not None else folder / os.path.basename(save.path))
+    try:
+        seal = seal_of(path, look_at(path))
+    except OSError:
+        return False
+    if seal is None or seal.digest != save.digest:
+        return False
+    catalog.kept.settle_linked(save.run, save.id or "", save.path, seal.files)
+    return True
+
+
+def _free_rebuilt(catalog: Catalog, found: Collection) -> None:
+    """Copies that were rebuilt for somebody to read; those of the last hour may be in use."""
+    folder = catalog.layout.objects / REBUILT
+    freed = 0
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if time.time() - path.stat().st_mtime < _YOUNG_SECONDS:
+            continue
+        freed += size_below(path)
+        if not found.dry:
+            shutil.rmtree(path, ignore_errors=True)
+    found.freed["rebuilt copies"] = freed

@@ -1,0 +1,113 @@
+"""Getting a checkpoint: the file that lies there still, or one rebuilt from the store; never one that is not what was saved."""
+
+import os
+import shutil
+from pathlib import Path
+
+from autotrack.catalog.find import Catalog, Target, of_save
+from autotrack.digests import digest_of, look_at
+from autotrack.errors import CheckpointNotFound
+from autotrack.layout import make_private_folder, new_run_id
+from autotrack.objects.rebuild import Told
+
+REBUILT = "rebuilt"
+"""The folder of objects that holds what was rebuilt and asked for without a place to put it; freed by gc."""
+
+
+def fetch(catalog: Catalog, target: Target, to: Path | None = None, tell: Told = bool) -> Path:
+    """A path at which the checkpoint lies, byte for byte as it was saved. `to`: where it is to be put, and nothing lies yet.
+
+    Without `to` it is where the training saved it, where that is still so, else a copy in the store that is for reading. What lies
+    there is read to know. CheckpointNotFound where its bytes are nowhere any more, NotWhole where they are damaged.
+    """
+    where = original(target)
+    if where is not None:
+        return where if to is None else _copied(where, _place(to, target))
+    recipe = catalog.recipe(target)
+    if recipe is None:
+        raise CheckpointNotFound(f"The bytes of {target} are nowhere: {_why_gone(target)}.")
+    if to is not None:
+        place = _place(to, target)
+    else:
+        place = catalog.layout.objects / REBUILT / recipe.digest[:20] / os.path.basename(recipe.path)
+        if _is(place, recipe.digest):
+            return place
+        _set_aside(place)
+    make_private_folder(place.parent)
+    catalog.shelf.rebuild(recipe, place, tell)
+    return place
+
+
+def newest(catalog: Catalog, run: str) -> Path:
+    """Where the newest checkpoint of a run lies that is whole and still to be had."""
+    known = catalog.index.get(run)
+    for save in reversed(known.checkpoints):
+        target = of_save(save)
+        if save.is_sealed and (original(target) is not None or catalog.recipe(target) is not None):
+            return fetch(catalog, target)
+    raise CheckpointNotFound(f"The run {known.id} has no checkpoint that is whole and still to be had.")
+
+
+def original(target: Target) -> Path | None:
+    """Where the training saved it, if it still lies there with the same bytes."""
+    if (
+        target.digest is None
+        or "://" in target.path
+        or (target.save is not None and target.save.gone is not None)
+    ):
+        return None
+    without = target.save.without if target.save is not None else None
+    return Path(target.path) if _is(Path(target.path), target.digest, without) else None
+
+
+def _is(path: Path, digest: str | None, without: str | None = None) -> bool:
+    try:
+        look = look_at(os.fspath(path), without)
+    except OSError:
+        return False
+    return digest is not None and digest_of(os.fspath(path), look, without) == digest
+
+
+def _place(to: Path, target: Target) -> Path:
+    """A folder takes it under its own name."""
+    return to / os.path.basename(target.path) if to.is_dir() else to
+
+
+def _copied(source: Path, to: Path) -> Path:
+    if os.path.lexists(to):
+        raise FileExistsError(17, "there is something already", str(to))
+    temporary = to.with_name(f".{to.name}.{new_run_id()}.tmp")
+    make_private_folder(to.parent)
+    try:
+        if source.is_dir():
+            shutil.copytree(source, temporary)
+        else:
+            shutil.copyfile(source, temporary)
+        os.rename(temporary, to)
+    finally:
+        _discard(temporary)
+    return to
+
+
+def _set_aside(place: Path) -> None:
+    """What was rebuilt before and changed since is in nobody's way."""
+    if os.path.lexists(place):
+        aside = place.with_name(f"{place.name}.{new_run_id()}.changed")
+        os.rename(place, aside)
+
+
+def _discard(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _why_gone(target: Target) -> str:
+    save = target.save
+    if save is None:
+        return f"it was registered from {target.path}, and the store has lost it"
+    stored = f"not stored ({save.unstored})" if save.unstored else "not stored (log_model)"
+    if save.state in ("overwritten", "removed"):
+        return f"{save.path} was {save.state}{f' ({save.why})' if save.why else ''}, and it was {stored}"
+    return f"{save.path} is gone or was changed since, and it was {stored}"

@@ -1,0 +1,62 @@
+"""joblib: what the user's own code saves with `joblib.dump`, and loading pickles again, where the user allows that."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+from autotrack import saves
+from autotrack.callback import open_run
+from autotrack.catalog.loading import refuse_pickle
+from autotrack.integration import Integration
+from autotrack.patcher import Call
+
+
+class JoblibIntegration(Integration):
+    """Watches `joblib.dump`."""
+
+    name: ClassVar[str] = "joblib"
+    targets: ClassVar[tuple[str, ...]] = ("joblib.numpy_pickle",)
+    supports: ClassVar[Mapping[str, str]] = {"joblib": ">=1.2"}
+
+    def _install(self, module: ModuleType) -> None:
+        self.patcher.observe(module, "dump", dumped)
+
+
+def dumped(call: Call) -> Callable[[Call], None] | None:
+    """`joblib.dump(value, filename, …)`; its memory and its workers dump to files of their own, below no run or enclosed."""
+    target = call.kwargs["filename"] if len(call.args) < 2 else call.args[1]
+    if not isinstance(target, (str, os.PathLike)) or saves.is_enclosed() or _is_a_cache(os.fspath(target)):
+        return None
+    run = open_run()
+    if run is None:
+        return None
+    path = os.fspath(target)
+    overwrites = os.path.lexists(path)
+
+    def end(call: Call) -> None:
+        if call.error is None:
+            saves.saved(run, path, overwrites=overwrites, by="joblib.dump")
+
+    return end
+
+
+def _is_a_cache(path: str) -> bool:
+    """Whether joblib itself writes there: `Memory` to `joblib/…/output.pkl` (by a temporary name), memmaps to their folder."""
+    folders = path.split(os.sep)[:-1]
+    name = os.path.basename(path)
+    return (
+        "joblib" in folders
+        or name.startswith("output.pkl")
+        or any(one.startswith("joblib_memmapping_folder") for one in folders)
+    )
+
+
+def load(path: Path, pickle: bool, **options: Any) -> Any:
+    """Anything, where `pickle` allows it; AutotrackError else."""
+    if not pickle:
+        raise refuse_pickle(path, "a pickle")
+    import joblib
+
+    return joblib.load(path, **options)

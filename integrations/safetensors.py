@@ -1,0 +1,62 @@
+"""safetensors: what the user's own code saves with `save_file`, and loading it again.
+
+`save_file(tensors, filename, …)` of `safetensors.torch`, `.numpy`, `.flax` and `.tensorflow` writes beside the file and renames
+(safetensors 0.8); `safetensors.torch.save_model` ends in it. Saves that a framework makes for itself are noted by that framework's
+integration.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+from autotrack import saves
+from autotrack.callback import open_run
+from autotrack.integration import Integration
+from autotrack.patcher import Call
+
+
+class SafetensorsIntegration(Integration):
+    """Watches `save_file`."""
+
+    name: ClassVar[str] = "safetensors"
+    targets: ClassVar[tuple[str, ...]] = (
+        "safetensors.torch",
+        "safetensors.numpy",
+        "safetensors.flax",
+        "safetensors.tensorflow",
+    )
+    supports: ClassVar[Mapping[str, str]] = {"safetensors": ">=0.4"}
+
+    def _install(self, module: ModuleType) -> None:
+        self.patcher.observe(module, "save_file", saved)
+
+
+def saved(call: Call) -> Callable[[Call], None] | None:
+    """`save_file(tensors, filename, metadata=None)`."""
+    target = call.kwargs["filename"] if len(call.args) < 2 else call.args[1]
+    run = None if saves.is_enclosed() else open_run()
+    if run is None:
+        return None
+    path = os.fspath(target)
+    overwrites = os.path.lexists(path)
+    release = saves.enclose()
+
+    def end(call: Call) -> None:
+        release()
+        if call.error is None:
+            saves.saved(run, path, overwrites=overwrites, by="safetensors.save_file")
+
+    return end
+
+
+def load(path: Path, pickle: bool, **options: Any) -> Any:
+    """The tensors by name: torch's where torch is installed, else NumPy's (which has no bfloat16)."""
+    try:
+        from safetensors.torch import load_file as load_tensors
+    except ImportError:
+        from safetensors.numpy import load_file as load_arrays
+
+        return load_arrays(path, **options)
+    return load_tensors(path, **options)

@@ -1,0 +1,57 @@
+"""torch: what the user's own code saves with `torch.save`, and loading it again.
+
+`torch.save(obj, f)` with a path is a checkpoint of the open run; saves that a framework makes for itself are noted by that
+framework's integration, and one to a file object is left to whoever opened the file.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from types import ModuleType
+from typing import Any, ClassVar
+
+from autotrack import saves
+from autotrack.callback import open_run
+from autotrack.catalog.loading import refuse_pickle
+from autotrack.integration import Integration
+from autotrack.patcher import Call
+
+
+class TorchIntegration(Integration):
+    """Watches `torch.save`."""
+
+    name: ClassVar[str] = "torch"
+    targets: ClassVar[tuple[str, ...]] = ("torch.serialization",)
+    supports: ClassVar[Mapping[str, str]] = {"torch": ">=2.4"}
+
+    def _install(self, module: ModuleType) -> None:
+        self.patcher.observe(module, "save", saved)
+
+
+def saved(call: Call) -> Callable[[Call], None] | None:
+    """`torch.save(obj, f, …)`."""
+    target = call.kwargs["f"] if len(call.args) < 2 else call.args[1]
+    run = open_run() if isinstance(target, (str, os.PathLike)) and not saves.is_enclosed() else None
+    if run is None:
+        return None
+    path = os.fspath(target)
+    overwrites = os.path.lexists(path)
+
+    def end(call: Call) -> None:
+        if call.error is None:
+            saves.saved(run, path, overwrites=overwrites, by="torch.save")
+
+    return end
+
+
+def load(path: Path, pickle: bool, **options: Any) -> Any:
+    """Tensors, numbers and texts (`weights_only`), on the CPU unless `map_location` says otherwise; anything with `pickle`."""
+    import torch
+
+    try:
+        return torch.load(path, **{"map_location": "cpu", "weights_only": not pickle, **options})
+    except UnpicklingError as error:
+        if pickle:
+            raise
+        raise refuse_pickle(path, "a torch file with more than tensors, numbers and texts in it") from error
