@@ -44,6 +44,12 @@ class NotWhole(AutotrackError):
 class PickleRefused(AutotrackError):
     """A file can be loaded only by running code that it holds, and the caller did not say that this is wanted."""
 
+    def __init__(self, path: object, what: str) -> None:
+        super().__init__(
+            f"{path} is {what}, and loading that runs whatever code it holds. "
+            "If you trust who made it, say so: load(…, pickle=True), or --pickle."
+        )
+
 
 class CheckpointNotFound(AutotrackError, LookupError):
     """No checkpoint is known under this name, or its bytes are nowhere any more."""

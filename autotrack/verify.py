@@ -14,6 +14,7 @@ from autotrack.journal.format import Event
 from autotrack.journal.source import Segment, find_segments, left_out, suffix_of
 from autotrack.layout import Layout, check_store, decode_project
 from autotrack.process import alive
+from autotrack.verify_kept import OURS, decision_findings, kept_count, kept_findings
 from autotrack.verify_run import Finding, run_findings
 
 Progress = Callable[[int, int], None]
@@ -30,6 +31,7 @@ class Report:
     files: int = 0
     lines: int = 0
     objects: int = 0
+    checkpoints: int = 0
     bytes: int = 0
     findings: list[Finding] = field(default_factory=list)
 
@@ -59,6 +61,7 @@ def verify(store: Path, runs: Sequence[str] = (), progress: Progress | None = No
     for folder in chosen:
         work.run(folder)
     work.objects(everything=not runs)
+    work.kept(None if not runs else {folder.name for folder in chosen})
     if not runs:
         work.marks({folder.name for folder in folders})
     return work.report
@@ -96,6 +99,7 @@ class _Verification:
         self.report = Report(layout.root)
         self.live: set[str] = set()
         self._uses: dict[str, list[Use]] = {}
+        self._heads: list[tuple[str, dict[str, Any]]] = []
         self._progress = progress
         self._total = 0
 
@@ -106,6 +110,7 @@ class _Verification:
         self._total = sum(_sizes(folder) for folder in folders)
         if everything and self.layout.objects.is_dir():
             self._total += sum(_sizes(path) for path in self.layout.objects.iterdir() if path.is_dir())
+            self._total += sum(_sizes(path) for path in self.layout.objects.glob("kept/*/*") if path.is_dir())
 
     def run(self, folder: Path) -> None:
         """Check the journals of one run."""
@@ -153,6 +158,8 @@ class _Verification:
 
     def _use(self, run: str, event: Event) -> None:
         body = event.body
+        if event.kind == "registry" and isinstance(body.get("heads"), dict):
+            self._heads.append((run, body["heads"]))
         held: list[tuple[Any, Any]] = []
         if event.kind == "artifact":
             held = [(body.get("digest"), body.get("name"))]
@@ -183,11 +190,20 @@ class _Verification:
         if not everything or not folder.is_dir():
             return
         for path in sorted(path for path in folder.rglob("*") if not path.is_dir()):
+            if path.relative_to(folder).parts[0] in OURS:
+                continue
             digest = path.parent.name + path.name
             if path.parent.parent != folder or not _DIGEST.fullmatch(digest):
                 self._note("note", "foreign", None, path, "is not an object; it is left out")
             elif digest not in seen:
                 self._object(path, digest)
+
+    def kept(self, runs: set[str] | None) -> None:
+        """Check what is kept of checkpoints, of all or of these runs, and the decisions about models."""
+        self.report.checkpoints = kept_count(self.layout, runs)
+        self.report.findings += kept_findings(self.layout, runs, self._read)
+        if runs is None:
+            self.report.findings += decision_findings(self.layout, self._heads)
 
     def _others(self, digest: str) -> str:
         others = len({use.run for use in self._uses[digest]}) - 1

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from autotrack import saves
 from autotrack.callback import open_run
-from autotrack.catalog.loading import refuse_pickle
+from autotrack.errors import PickleRefused
 from autotrack.integration import Integration
 from autotrack.patcher import Call
 
@@ -56,7 +56,7 @@ def _is_a_cache(path: str) -> bool:
 def load(path: Path, pickle: bool, **options: Any) -> Any:
     """Anything, where `pickle` allows it; AutotrackError else."""
     if not pickle:
-        raise refuse_pickle(path, "a pickle")
+        raise PickleRefused(path, "a pickle")
     import joblib
 
     return joblib.load(path, **options)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from autotrack import saves
 from autotrack.callback import open_run
-from autotrack.catalog.loading import refuse_pickle
+from autotrack.errors import PickleRefused
 from autotrack.integration import Integration
 from autotrack.patcher import Call
 
@@ -54,4 +54,4 @@ def load(path: Path, pickle: bool, **options: Any) -> Any:
     except UnpicklingError as error:
         if pickle:
             raise
-        raise refuse_pickle(path, "a torch file with more than tensors, numbers and texts in it") from error
+        raise PickleRefused(path, "a torch file with more than tensors, numbers and texts in it") from error

@@ -72,13 +72,6 @@ def formats() -> dict[str, Callable[[], Callable[..., Any]]]:
     return {point.name.replace("_", " "): point.load for point in entry_points(group=GROUP)}
 
 
-def refuse_pickle(path: Path, what: str) -> PickleRefused:
-    """The error for a file that only unpickling could load."""
-    return PickleRefused(
-        f"{path} is {what}, and loading that runs whatever code it holds. If you trust who made it, say so: load(…, pickle=True)."
-    )
-
-
 def contents(loaded: Any, name: str = "", most: int = 10_000) -> list[tuple[str, str]]:
     """What is in something that was loaded: each tensor, number or object with its dotted name."""
     rows: list[tuple[str, str]] = []

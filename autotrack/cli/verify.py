@@ -51,7 +51,9 @@ def command(
 
 def plain(report: "Report") -> dict[str, Any]:
     """The report for JSON."""
-    counts = {name: getattr(report, name) for name in ("runs", "files", "lines", "objects", "bytes")}
+    counts = {
+        name: getattr(report, name) for name in ("runs", "files", "lines", "objects", "checkpoints", "bytes")
+    }
     findings = [finding._asdict() for finding in report.findings]
     return {"whole": report.whole, "store": str(report.store), **counts, "findings": findings}
 
@@ -71,7 +73,8 @@ def _show(report: "Report", screen: Screen, everything: bool) -> None:
         screen.line()
     looked = (
         f"{count_text(report.runs, 'run')}, {count_text(report.files, 'journal file')} with "
-        f"{count_text(report.lines, 'whole line')}, {count_text(report.objects, 'object')}, {size_text(report.bytes)}"
+        f"{count_text(report.lines, 'whole line')}, {count_text(report.objects, 'object')}, "
+        f"{count_text(report.checkpoints, 'kept checkpoint')}, {size_text(report.bytes)}"
     )
     screen.text(f"Checked: {looked}.", "dim")
     verdict = "Everything is whole." if report.whole else _verdict(damage)

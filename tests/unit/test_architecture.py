@@ -73,7 +73,14 @@ def test_the_core_imports_no_framework() -> None:
 def test_the_training_side_reaches_the_reading_side_only_to_read_a_live_run_or_to_find_one_to_resume() -> (
     None
 ):
-    reading = ("autotrack.index", "autotrack.cli", "autotrack.web", "autotrack.sync")
+    reading = (
+        "autotrack.index",
+        "autotrack.catalog",
+        "autotrack.checkpoints",
+        "autotrack.cli",
+        "autotrack.web",
+        "autotrack.sync",
+    )
     trees = modules()
     known = set(trees)
     found = {
