@@ -18,7 +18,7 @@ class JoblibIntegration(Integration):
 
     name: ClassVar[str] = "joblib"
     targets: ClassVar[tuple[str, ...]] = ("joblib.numpy_pickle",)
-    supports: ClassVar[Mapping[str, str]] = {"joblib": ">=1.2"}
+    supports: ClassVar[Mapping[str, str]] = {}
 
     def _install(self, module: ModuleType) -> None:
         self.patcher.observe(module, "dump", dumped)

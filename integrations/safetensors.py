@@ -27,7 +27,7 @@ class SafetensorsIntegration(Integration):
         "safetensors.flax",
         "safetensors.tensorflow",
     )
-    supports: ClassVar[Mapping[str, str]] = {"safetensors": ">=0.4"}
+    supports: ClassVar[Mapping[str, str]] = {}
 
     def _install(self, module: ModuleType) -> None:
         self.patcher.observe(module, "save_file", saved)

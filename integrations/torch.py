@@ -23,7 +23,7 @@ class TorchIntegration(Integration):
 
     name: ClassVar[str] = "torch"
     targets: ClassVar[tuple[str, ...]] = ("torch.serialization",)
-    supports: ClassVar[Mapping[str, str]] = {"torch": ">=2.4"}
+    supports: ClassVar[Mapping[str, str]] = {}
 
     def _install(self, module: ModuleType) -> None:
         self.patcher.observe(module, "save", saved)

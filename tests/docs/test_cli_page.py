@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,19 @@ def rows(parameters: list[Any]) -> list[str]:
     return ["| | |", "|---|---|", *lines, ""] if lines else []
 
 
+def commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Each command with its name; behind a group its own."""
+    for name, sub in group.commands.items():
+        yield before + name, sub
+        if hasattr(sub, "commands"):
+            yield from commands(sub, f"{before}{name} ")
+
+
 def page() -> str:
     """The whole page."""
     top = command()
     lines = [HEAD, "## autotrack", "", *rows(top.params)]
-    for name, sub in top.commands.items():
+    for name, sub in commands(top):
         lines += [
             f"## autotrack {name}",
             "",

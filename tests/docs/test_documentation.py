@@ -28,9 +28,8 @@ def fenced(text: str, language: str | None = None) -> list[str]:
 
 
 def sources() -> Iterator[Path]:
-    yield from (ROOT / "autotrack").glob("*.py")
-    for name in ("journal", "capture", "sampler", "index", "cli"):
-        yield from (ROOT / "autotrack" / name).glob("*.py")
+    found = (ROOT / "autotrack").rglob("*.py")
+    yield from (path for path in found if "integrations" not in path.relative_to(ROOT).parts)
     yield from (ROOT / "integrations").glob("*.py")
 
 
@@ -172,6 +171,23 @@ def test_the_commands_of_reading_back_work(tmp_path: Path, monkeypatch: pytest.M
     command = Path(sys.executable).with_name("autotrack")
     listed = subprocess.run([command, "ls"], cwd=tmp_path, text=True, capture_output=True, check=True)
     assert all(run in listed.stdout for run in ids)
+
+
+def test_the_readmes_checkpoints_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTOTRACK_DIR", str(tmp_path / "store"))
+    monkeypatch.chdir(tmp_path)
+    model = tmp_path / "model.pt"
+    model.write_bytes(os.urandom(1000))
+    with autotrack.init(project="demo") as run:
+        run.log_checkpoint(model, score=0.5, monitor="loss", mode="min")
+    python, commands = fenced(section("Checkpoints"))
+    names: dict[str, Path] = {}
+    exec(compile(python, "README.md", "exec"), names)
+    assert names["path"] == model
+    for line in commands.splitlines():
+        words = [word.replace("RUN", run.id) for word in line.split()[1:]]
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 0, (line, done.output)
 
 
 def test_the_run_it_line_works_in_a_fresh_checkout(tmp_path: Path) -> None:
