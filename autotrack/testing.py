@@ -18,12 +18,25 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from autotrack import background, face, guard, session
+from autotrack import background, face, guard, sealing, session
 
 if TYPE_CHECKING:
     from autotrack.index import RunRecord
 
-_SWITCHES = ("PROJECT", "NAME", "GROUP", "TAGS", "RUN_ID", "RESUME", "MODE", "OWNER", "LAUNCH", "SILENT")
+_SWITCHES = (
+    "PROJECT",
+    "NAME",
+    "GROUP",
+    "TAGS",
+    "RUN_ID",
+    "RESUME",
+    "MODE",
+    "OWNER",
+    "LAUNCH",
+    "SILENT",
+    "LOG_MODEL",
+    "BUDGET",
+)
 
 
 @pytest.fixture
@@ -50,7 +63,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def only_run() -> "RunRecord":
-    """The run of the store; ValueError where there is none, or more than one."""
+    """The run of the store, once the checkpoints that it saved are read; ValueError where there is none, or more than one."""
+    sealing.wait(sealing.LONGEST_WAIT)
     (run,) = face.runs()
     return run
 

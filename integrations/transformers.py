@@ -26,6 +26,7 @@ from typing import Any, ClassVar
 from autotrack.callback import Adapter, AutoTrack, ByIdentity, Watch, first_of, open_run
 from autotrack.guard import guarded
 from autotrack.integration import Integration
+from autotrack.integrations import _pretrained
 from autotrack.integrations._stopped import pruned
 from autotrack.integrations._transformers_checkpoints import Checkpoints, folders, tell_removed
 from autotrack.integrations._transformers_end import outcome
@@ -37,6 +38,7 @@ from autotrack.patcher import Call
 from autotrack.training import begin_training
 
 _TARGETS = ("transformers.trainer",)
+_MODELS = "transformers.modeling_utils"
 _SUPPORTS = {"transformers": ">=4.57.1,<6"}
 
 
@@ -301,7 +303,7 @@ class TransformersIntegration(Integration):
     """`autolog()` for transformers."""
 
     name: ClassVar[str] = "transformers"
-    targets: ClassVar[tuple[str, ...]] = _TARGETS
+    targets: ClassVar[tuple[str, ...]] = (*_TARGETS, _MODELS)
     supports: ClassVar[dict[str, str]] = _SUPPORTS
 
     def __init__(self) -> None:
@@ -309,6 +311,9 @@ class TransformersIntegration(Integration):
         self._default: tuple[list[Any], type] | None = None
 
     def _install(self, module: ModuleType) -> None:
+        if module.__name__ == _MODELS:
+            self.patcher.observe(vars(module)["PreTrainedModel"], "save_pretrained", _pretrained.saved)
+            return
         integration = self
 
         class AutoTrackByDefault(AutoTrack):

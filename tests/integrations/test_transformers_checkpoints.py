@@ -8,6 +8,7 @@ import pytest
 from tiny_transformers import Watched, bert, trainer
 
 import autotrack
+from autotrack import sealing
 from autotrack.testing import only_run
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -70,6 +71,7 @@ def test_models_that_the_user_saves_belong_to_the_run_of_the_training(store, arm
 def test_a_second_training_into_the_same_folder_overwrites(store, arm):
     for _ in range(2):
         trainer(store.parent, arm(), max_steps=1, save_strategy="steps", save_steps=1).train()
+        sealing.wait(sealing.LONGEST_WAIT)
     first, second = (run.checkpoints for run in autotrack.runs(order_by="created"))
     assert [one.path for one in first] == [one.path for one in second]
     assert {one.state for one in (*first, *second)} == {"sealed"}
