@@ -12,10 +12,13 @@ from typing import Any
 
 from autotrack import saves
 from autotrack.callback import ByIdentity, open_run
+from autotrack.guard import warn
 from autotrack.patcher import Call, Patcher
 from autotrack.run import Run
 
 _OF_A_SEARCH = (".lr_find_", ".scale_batch_size_")
+_told: set[str] = set()
+"""The folders that were looked at for where Lightning writes them from."""
 
 
 class Checkpoints:
@@ -54,6 +57,7 @@ class Checkpoints:
         }
         if saver is not None:
             facts |= {"by": type(saver).__name__, **_score(saver, os.fspath(path))}
+        _warn_of_moves(os.path.dirname(os.path.abspath(path)))
         release = saves.enclose()
 
         def end(call: Call) -> None:
@@ -97,6 +101,38 @@ class Checkpoints:
     def _writes(self, trainer: Any) -> Run | None:
         """The run that this process notes the trainer's files in."""
         return self._run_of(trainer) or open_run() if trainer.is_global_zero else None
+
+
+def _warn_of_moves(folder: str) -> None:
+    """Lightning writes into the temporary folder and moves it from there (`_atomic_save`, by fsspec's local transaction).
+
+    Between two file systems a move is a copy, and a process that is killed meanwhile leaves a part of a checkpoint under its own
+    name (Lightning-AI/pytorch-lightning#19970).
+    """
+    if "://" in folder or folder in _told:
+        return
+    _told.add(folder)
+    import tempfile
+
+    place = tempfile.gettempdir()
+    try:
+        apart = os.stat(place).st_dev != os.stat(_nearest(folder)).st_dev
+    except OSError:
+        return
+    if apart:
+        warn(
+            "temporary-folder",
+            f"Lightning writes each checkpoint to {place} and then copies it to {folder}, which is another file system: if the process "
+            f"is killed meanwhile, a part of a checkpoint stays there under its own name. TMPDIR={folder} before the start makes it "
+            "one step. Such a part is recorded as damaged, and is never resumed from.",
+            key=folder,
+        )
+
+
+def _nearest(folder: str) -> str:
+    while not os.path.isdir(folder) and os.path.dirname(folder) != folder:
+        folder = os.path.dirname(folder)
+    return folder
 
 
 def of_a_search(path: Any) -> bool:

@@ -1,6 +1,8 @@
 """Lightning: every save, link and removal of a checkpoint is an event of the run that wrote it."""
 
 import importlib
+import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +132,19 @@ def test_what_is_saved_because_of_an_exception_is_told_too(store, pl, arm, tmp_p
     assert run.status == "failed"
     assert run.checkpoints[-1].step == 4
     assert autotrack.get_run(run.id).checkpoints == run.checkpoints
+
+
+def test_a_temporary_folder_on_another_file_system_is_warned_of(
+    store: Path, pl: Any, arm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning moves checkpoints from there, and a kill in the middle of a move leaves a part."""
+    with warnings.catch_warnings(record=True) as none:
+        warnings.simplefilter("always")
+        fit(pl, [*arm(), saver(pl, tmp_path / "near")])
+    assert not [one for one in none if "another file system" in str(one.message)]
+    monkeypatch.setattr(tempfile, "tempdir", "/dev/shm")
+    with pytest.warns(autotrack.AutotrackWarning, match="another file system"):
+        fit(pl, [*arm(), saver(pl, tmp_path / "far")])
+    newest = autotrack.runs()[0]
+    assert [one["slug"] for one in newest.warnings] == ["temporary-folder"]
+    assert {one.state for one in newest.checkpoints if one.gone is None} <= {"sealed", "written"}
