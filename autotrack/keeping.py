@@ -52,7 +52,6 @@ class Retention:
         self._here: dict[str, Save] = {}
         self._best: dict[str, Save] = {}
         self._last: Save | None = None
-        self._links = True
 
     @property
     def policy(self) -> LogModel:
@@ -60,10 +59,11 @@ class Retention:
         if self._run.log_model is not None:
             return self._run.log_model
         try:
-            return log_model_choice(setting("LOG_MODEL")) or "auto"
+            choice = log_model_choice(setting("LOG_MODEL"))
         except ValueError as error:
             warn("log-model", f"AUTOTRACK_LOG_MODEL: {error}. 'auto' was used.")
             return "auto"
+        return "auto" if choice is None else choice
 
     def saved(self, save: Save) -> None:
         """A checkpoint was saved; what was best or last until now may be neither any more."""
@@ -96,7 +96,7 @@ class Retention:
     def going(self, path: str) -> None:
         """On the training thread: rotation is about to delete a path, or to write over it."""
         for save in self._below(path):
-            if self._links and save.kept in ("", "asked") and self._is_wanted(save):
+            if save.kept in ("", "asked") and self._is_wanted(save):
                 self._link(save)
 
     def stayed(self, path: str) -> None:

@@ -184,6 +184,21 @@ class _Fit:
         run.event("capture", _report("train_score", status, why, perf_counter() - started))
         if is_search(self.estimator):
             values |= record_search(run, self.estimator)
+        self._record_model(run, values["auto/fit_time"])
+
+    def _record_model(self, run: "Run", fit_seconds: float) -> None:
+        from autotrack.integrations._sklearn_model import pickled
+        from autotrack.memory import keep_model, stores_models
+
+        if not stores_models(run):
+            return
+        started = perf_counter()
+        data, why = pickled(self.estimator, fit_seconds)
+        if data is not None:
+            name = type(self.estimator).__name__
+            keep_model(run, f"{name}.pkl", data, "pickle", name)
+        status = "captured" if data is not None else "skipped"
+        run.event("capture", _report("model", status, why, perf_counter() - started))
 
 
 def _close(

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from autotrack.digests import Look, digest_of_files, look_at
 from autotrack.errors import NotWhole
-from autotrack.layout import make_private_folder
+from autotrack.layout import make_private_folder, write_private
 from autotrack.objects.packs import NEWEST, PackWriter, Pieces, holding, sync_folder
 from autotrack.objects.reading import Pace, Stretch, chunks_of, stretches, tensor_names
 from autotrack.objects.recipe import KeptFile, Piece, Recipe, write_recipe
@@ -105,6 +105,23 @@ class Kept:
         """Write the recipe of what was linked, its digests being known."""
         recipe = Recipe(run, save, path, _digest(files), files)
         self._settle(recipe)
+        return recipe
+
+    def put(self, run: str, save: str, path: str, file: KeptFile, data: bytes) -> Recipe:
+        """Keep a file that is in memory, under the last part of its path. OSError where it cannot be written; then nothing is left."""
+        folder = self.beside(run, save)
+        make_private_folder(folder)
+        recipe = Recipe(run, save, path, file.digest, (file,))
+        try:
+            target = folder / os.path.basename(path)
+            write_private(target, data)
+            with open(target, "rb") as written:
+                os.fsync(written.fileno())
+            sync_folder(folder)
+            self._settle(recipe)
+        except OSError:
+            self.unlink(run, save)
+            raise
         return recipe
 
     def unlink(self, run: str, save: str) -> None:

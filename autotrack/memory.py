@@ -1,0 +1,75 @@
+"""Models that their user has saved nowhere: kept from memory, behind the training."""
+
+from collections import deque
+from functools import partial
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from autotrack.guard import warn
+from autotrack.late import event_late
+from autotrack.layout import new_run_id
+from autotrack.sealing import store_later
+
+if TYPE_CHECKING:
+    from autotrack.run import Run
+
+MOST_BYTES = 64 * 1024 * 1024
+"""What waits to be written; of more models than that at once the newest are kept."""
+
+
+class _Model(NamedTuple):
+    run: "Run"
+    save: str
+    path: str
+    format: str
+    data: bytes
+
+
+_waiting: deque[_Model] = deque()
+
+
+def stores_models(run: "Run") -> bool:
+    """Whether a run's `log_model` lets its models be kept."""
+    from autotrack.saves import retention_of
+
+    return retention_of(run).policy is not False
+
+
+def keep_model(run: "Run", name: str, data: bytes, format: str, by: str) -> None:
+    """Keep a model of a run as a file of this name; it is one of the run's checkpoints."""
+    model = _Model(run, new_run_id(), f"memory://{name}", format, data)
+    body = {"action": "saved", "path": model.path, "id": model.save, "size": len(data), "by": by}
+    event_late(run, "checkpoint", body)
+    _waiting.append(model)
+    while len(_waiting) > 1 and sum(len(one.data) for one in _waiting) > MOST_BYTES:
+        _tell(_waiting.popleft(), "unstored", why="newer models came faster than they could be written")
+    store_later(partial(_write, model))
+
+
+def _write(model: _Model) -> None:
+    """On the helper thread: the file, its recipe, and the events that say so."""
+    from autotrack.objects.budget import Budget, NoRoom
+    from autotrack.objects.keep import Kept
+    from autotrack.objects.recipe import KeptFile
+
+    try:
+        _waiting.remove(model)
+    except ValueError:
+        return
+    objects = model.run.layout.objects
+    digest = sha256(model.data).hexdigest()
+    try:
+        Budget(objects).claim(len(model.data))
+        file = KeptFile("", len(model.data), digest, model.format, None)
+        Kept(objects).put(model.run.id, model.save, model.path, file, model.data)
+    except (NoRoom, OSError) as error:
+        why = f"{getattr(error, 'strerror', None) or error}"
+        _tell(model, "unstored", why=why)
+        warn("store", f"The model of the run {model.run.id} is not stored: {why}.", key=why)
+        return
+    _tell(model, "sealed", digest=digest, format=model.format)
+    _tell(model, "stored", how="written", new=len(model.data))
+
+
+def _tell(model: _Model, action: str, **facts: Any) -> None:
+    event_late(model.run, "checkpoint", {"action": action, "path": model.path, "save": model.save, **facts})

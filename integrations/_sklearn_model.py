@@ -1,0 +1,57 @@
+"""The fitted estimator itself: nobody else saves it, so it is pickled where that is cheap, and kept."""
+
+import pickle
+from time import perf_counter
+from typing import Any
+
+from autotrack.guard import reason
+from autotrack.integrations._sklearn_score import quiet
+
+MOST_BYTES = 16 * 1024 * 1024
+_SECONDS = 0.25
+_SHARE_OF_FIT = 0.1
+_LEAST_SECONDS = 0.005
+
+
+class _TooMuch(Exception):
+    """It would be too large, or take too long."""
+
+
+class _Bounded:
+    """Takes what is written to it, up to a size and a time."""
+
+    def __init__(self, seconds: float) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._until = perf_counter() + seconds
+        self._seconds = seconds
+
+    def write(self, data: Any) -> int:
+        """What `pickle` asks of a file."""
+        size = memoryview(data).nbytes
+        self._size += size
+        if self._size > MOST_BYTES:
+            raise _TooMuch(f"it takes more than {MOST_BYTES >> 20} MiB")
+        if perf_counter() > self._until:
+            raise _TooMuch(f"pickling it takes more than {self._seconds * 1e3:.0f} ms, a tenth of the fit")
+        self._parts.append(bytes(data))
+        return size
+
+    def data(self) -> bytes:
+        """All of it."""
+        return b"".join(self._parts)
+
+
+def pickled(estimator: Any, fit_seconds: float) -> tuple[bytes | None, str | None]:
+    """The estimator as a pickle; or None, and why: it cannot be pickled, is larger than 16 MiB, or takes more than 0.25 s or a tenth
+    of the fit (5 ms at least).
+    """
+    target = _Bounded(max(_LEAST_SECONDS, min(_SECONDS, _SHARE_OF_FIT * fit_seconds)))
+
+    def dump() -> bytes:
+        with quiet():
+            pickle.Pickler(target, protocol=5).dump(estimator)
+        return target.data()
+
+    data, why = reason(dump)
+    return data, None if why is None else why.removeprefix("_TooMuch: ")
