@@ -186,6 +186,18 @@ def verify(spec: str | None = None) -> "Mapping[str, Sequence[Damage]]":
         return check_kept(catalog, spec).damages
 
 
+def export(spec: str, folder: Source, kind: str = "files", pickle: bool = False) -> Path:
+    """Make a folder with a checkpoint and its card in it. FileExistsError where something lies there.
+
+    `kind`: "files" (as it was saved); "mlflow" (a model folder for MLflow, from a pickled scikit-learn model or a `.keras` file);
+    "safetensors" (the tensors of a torch file, where that is exact). `pickle`: whether it may be unpickled where that is needed.
+    """
+    from autotrack.catalog.export import export as write
+
+    with _catalog() as catalog:
+        return write(catalog, catalog.find(spec), Path(os.path.abspath(folder)), kind, pickle)
+
+
 def gc(
     *, last: int | None = None, best: int | None = None, every: int | None = None, apply: bool = False
 ) -> "Collection":

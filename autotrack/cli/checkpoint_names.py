@@ -1,5 +1,6 @@
-"""`autotrack checkpoint register, alias, promote, unalias, withdraw, pin, unpin`: deciding what a checkpoint is called."""
+"""`autotrack checkpoint register, alias, promote, unalias, withdraw, pin, unpin, export`: what becomes of a checkpoint."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -110,3 +111,23 @@ def unpin(ctx: typer.Context, checkpoint: Spec) -> None:
         target = catalog.find(checkpoint)
         publish.unpin(catalog, *target.kept)
     say(f"{target} is not pinned")
+
+
+def export(
+    ctx: typer.Context,
+    checkpoint: Spec,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where nothing lies yet.")],
+    kind: Annotated[
+        str, typer.Option("--as", metavar="KIND", help="files (as it was saved), mlflow, or safetensors.")
+    ] = "files",
+    pickle: Annotated[
+        bool,
+        typer.Option("--pickle", help="Allow what runs code from the file; only if you trust its maker."),
+    ] = False,
+) -> None:
+    """Make a folder with a checkpoint and its card in it."""
+    from autotrack.catalog.export import export as write
+
+    with catalog_of(ctx) as catalog, progress("Exporting"):
+        target = catalog.find(checkpoint)
+        say(str(write(catalog, target, folder.expanduser().absolute(), kind, pickle)))

@@ -60,7 +60,7 @@ def models_in(registry: Path) -> list[str]:
         names = os.listdir(registry)
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(name for name in names if _NAME.fullmatch(name) and (registry / name).is_dir())
+    return sorted(name for name in names if _NAME.fullmatch(name) and any(decision_paths(registry / name)))
 
 
 def refuse_look_alike(registry: Path, name: str) -> None:
@@ -93,7 +93,7 @@ def decision_paths(folder: Path) -> Iterator[Path]:
     """The files of the decisions, by number."""
     try:
         names = os.listdir(folder)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     numbers = sorted(int(match[1]) for name in names if (match := _FILE.fullmatch(name)))
     yield from (folder / f"{number}.json" for number in numbers)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -84,24 +84,37 @@ def read_model(registry: Path, name: str) -> Model:
 
 
 def fold(name: str, decisions: list[Decision]) -> Model:
-    """What a list of decisions makes."""
+    """What a list of decisions makes; RegistryError where one of them makes no sense."""
     model = Model(name, decisions=decisions)
     for decision in decisions:
-        body = decision.body
-        if decision.action == "register":
-            model.versions.append(_version(name, len(model.versions) + 1, body))
-        elif decision.action in ("alias", "promote"):
-            model.aliases[str(body["alias"])] = int(body["to"])
-        elif decision.action == "unalias":
-            model.aliases.pop(str(body["alias"]), None)
-        elif decision.action == "withdraw":
-            place = int(body["version"]) - 1
-            model.versions[place] = _withdrawn(model.versions[place], str(body.get("why")))
+        try:
+            _apply(model, decision.action, decision.body)
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError) as error:
+            raise RegistryError(
+                f"Decision {decision.number} about {name!r} makes no sense ({type(error).__name__}: {error}): it was changed or damaged."
+            ) from error
     return model
 
 
-def _withdrawn(version: Version, why: str) -> Version:
-    return Version(**{**version.__dict__, "withdrawn": why})
+def _apply(model: Model, action: str, body: dict[str, Any]) -> None:
+    if action == "register":
+        model.versions.append(_version(model.name, len(model.versions) + 1, body))
+    elif action in ("alias", "promote"):
+        model.aliases[str(body["alias"])] = _there(model, body["to"])
+    elif action == "unalias":
+        del model.aliases[str(body["alias"])]
+    elif action == "withdraw":
+        place = _there(model, body["version"]) - 1
+        model.versions[place] = replace(model.versions[place], withdrawn=str(body.get("why")))
+    else:
+        raise ValueError(f"the action {action[:40]!r}")
+
+
+def _there(model: Model, number: Any) -> int:
+    """The number of a version that there is."""
+    if not isinstance(number, int) or not 0 < number <= len(model.versions):
+        raise ValueError(f"version {str(number)[:40]}")
+    return number
 
 
 def _version(name: str, number: int, body: dict[str, Any]) -> Version:
