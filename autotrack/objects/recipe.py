@@ -1,12 +1,11 @@
 """Recipes: what a kept checkpoint is made of. One small JSON file each; `docs/format.md` is the specification."""
 
+import json
 import os
 from base64 import b64decode, b64encode
 from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
-
-import orjson
 
 from autotrack.errors import NotWhole
 from autotrack.layout import new_run_id, write_private
@@ -59,7 +58,7 @@ class Recipe(NamedTuple):
 
 def write_recipe(path: Path, recipe: Recipe) -> None:
     """Write a recipe so that readers see all of it or none, and so that it is on the disk when this returns."""
-    body = orjson.dumps(_plain(recipe))
+    body = json.dumps(_plain(recipe), separators=(",", ":")).encode()
     data = b"[" + body + b","
     temporary = path.with_name(f"{path.name}.{os.getpid()}.{new_run_id()}.tmp")
     try:
@@ -79,8 +78,8 @@ def read_recipe(path: Path) -> Recipe:
     if tail != str(crc32(head + comma)).encode() + b"]\n":
         raise NotWhole(f"the recipe {path} is damaged")
     try:
-        return _recipe(orjson.loads(data)[0])
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        return _recipe(json.loads(data)[0])
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise NotWhole(f"the recipe {path} is of another format ({error})") from error
 
 

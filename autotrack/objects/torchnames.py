@@ -38,7 +38,16 @@ def names_of(pickle: bytes) -> dict[str, str]:
             if count > MOST_OPCODES:
                 break
             reading.take(opcode.name, argument)
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError, RecursionError, MemoryError):
+    except (
+        ValueError,
+        IndexError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        MemoryError,
+        Warning,
+    ):
         pass  # a pickle may hold anything; the parts then keep the names of their members
     found: dict[str, str] = {}
     for key, path in _storages(reading.roots()):
