@@ -88,10 +88,24 @@ class Retention:
 
     def sealed(self, save: Save, seal: Seal) -> None:
         """On the helper thread: a checkpoint was read and is known by its digest."""
-        save.seal = seal
+        self._take(save, seal)
         if seal.problem is None and not save.kept and self._is_to_be_stored(save):
             save.kept = "asked"
             store_later(lambda: self._store(save))
+
+    def _take(self, save: Save, seal: Seal) -> None:
+        """The record says what was found; damage is told to the user at once."""
+        save.seal = seal
+        facts = {"digest": seal.digest, "format": seal.format}
+        if seal.problem is None:
+            event_late(self._run, "checkpoint", _event("sealed", save) | facts)
+            return
+        event_late(self._run, "checkpoint", _event("damaged", save) | facts | {"why": seal.problem})
+        warn(
+            "checkpoint",
+            f"The checkpoint {save.path} is damaged: {seal.problem}. Save it again before you rely on it.",
+            key=save.path,
+        )
 
     def going(self, path: str) -> None:
         """On the training thread: rotation is about to delete a path, or to write over it."""
@@ -158,7 +172,9 @@ class Retention:
             else os.path.join(place, os.path.basename(save.path))
         )
         if save.seal is None:
-            save.seal = seal_of(inside, save.look, save.without, pace)
+            seal = seal_of(inside, save.look, save.without, pace)
+            if seal is not None:
+                self._take(save, seal)
         if save.seal is None or save.seal.problem is not None or not self._is_wanted(save):
             self._kept.unlink(self._run.id, save.id)
             save.kept = ""

@@ -11,7 +11,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from autotrack.digests import look_at
-from autotrack.guard import warn
 from autotrack.late import event_late
 from autotrack.layout import new_run_id
 from autotrack.sealing import seal_later
@@ -19,8 +18,7 @@ from autotrack.steps import step_number
 from autotrack.values import number
 
 if TYPE_CHECKING:
-    from autotrack.keeping import Retention, Save
-    from autotrack.objects.seal import Seal
+    from autotrack.keeping import Retention
     from autotrack.run import Run
 
 
@@ -72,21 +70,7 @@ def saved(
         save = Save(body["id"], place, look, without, body["score"], monitor, mode)
         retention = retention_of(run)
         retention.saved(save)
-        seal_later(place, look, without, partial(_sealed, run, retention, save))
-
-
-def _sealed(run: "Run", retention: "Retention", save: "Save", seal: "Seal") -> None:
-    facts = {"path": save.path, "save": save.id, "digest": seal.digest, "format": seal.format}
-    if seal.problem is None:
-        event_late(run, "checkpoint", {"action": "sealed", **facts})
-    else:
-        event_late(run, "checkpoint", {"action": "damaged", **facts, "why": seal.problem})
-        warn(
-            "checkpoint",
-            f"The checkpoint {save.path} is damaged: {seal.problem}. Save it again before you rely on it.",
-            key=save.path,
-        )
-    retention.sealed(save, seal)
+        seal_later(place, look, without, partial(retention.sealed, save))
 
 
 _enclosed: ContextVar[int] = ContextVar("autotrack_saving", default=0)

@@ -114,12 +114,24 @@ class Catalog:
             )
         chosen = choose(saves, which)
         if chosen is None:
+            unread = choose(run_saves(self.index, run), which)
+            if unread is not None:
+                raise CheckpointNotFound(f"{unread.path} of the run {run} cannot be had: {_why(unread)}.")
             metrics = ", ".join(sorted({one.monitor for one in saves if one.monitor})) or "none with a score"
             steps = ", ".join(str(one.step) for one in saves[-8:] if one.step is not None)
             raise CheckpointNotFound(
                 f"The run {run} has no checkpoint {which[:60]!r}. It has scores of: {metrics}; the last steps: {steps or 'none'}."
             )
         return chosen
+
+
+def _why(save: Checkpoint) -> str:
+    """Why a save is not sealed."""
+    if save.problem is not None:
+        return f"it is damaged ({save.problem})"
+    if save.gone is not None:
+        return f"it was {save.state}{f' ({save.why})' if save.why else ''} before it could be read to its end"
+    return "it was not read to its end yet"
 
 
 def of_save(save: Checkpoint) -> Target:
