@@ -1,6 +1,7 @@
 """torch: what the user's own code saves with `torch.save`, and loading it again.
 
-`torch.save(obj, f)` with a path is a checkpoint of the open run; saves that a framework makes for itself are noted by that
+`torch.save(obj, f)` with a path is a checkpoint of the open run, and so is the folder that `torch.distributed.checkpoint.save` writes,
+noted by rank 0 when all have written (its `.metadata` comes last). Saves that a framework makes for itself are noted by that
 framework's integration, and one to a file object is left to whoever opened the file.
 """
 
@@ -16,22 +17,25 @@ from autotrack.callback import open_run
 from autotrack.errors import PickleRefused
 from autotrack.integration import Integration
 from autotrack.patcher import Call
+from autotrack.process import rank
+
+_DISTRIBUTED = "torch.distributed.checkpoint.state_dict_saver"
 
 
 class TorchIntegration(Integration):
-    """Watches `torch.save`."""
+    """Watches `torch.save` and `torch.distributed.checkpoint.save`."""
 
     name: ClassVar[str] = "torch"
-    targets: ClassVar[tuple[str, ...]] = ("torch.serialization",)
+    targets: ClassVar[tuple[str, ...]] = ("torch.serialization", _DISTRIBUTED)
     supports: ClassVar[Mapping[str, str]] = {}
 
     def _install(self, module: ModuleType) -> None:
-        self.patcher.observe(module, "save", saved)
+        self.patcher.observe(module, "save", saved_in_shards if module.__name__ == _DISTRIBUTED else saved)
 
 
 def saved(call: Call) -> Callable[[Call], None] | None:
     """`torch.save(obj, f, …)`."""
-    target = call.kwargs["f"] if len(call.args) < 2 else call.args[1]
+    target: Any = call.kwargs.get("f") if len(call.args) < 2 else call.args[1]
     run = open_run() if isinstance(target, (str, os.PathLike)) and not saves.is_enclosed() else None
     if run is None:
         return None
@@ -41,6 +45,24 @@ def saved(call: Call) -> Callable[[Call], None] | None:
     def end(call: Call) -> None:
         if call.error is None:
             saves.saved(run, path, overwrites=overwrites, by="torch.save")
+
+    return end
+
+
+def saved_in_shards(call: Call) -> Callable[[Call], None] | None:
+    """`save(state_dict, *, checkpoint_id=None, storage_writer=None, …)`: the folder is the id, or the writer's."""
+    target: Any = call.kwargs.get("checkpoint_id") or getattr(call.kwargs.get("storage_writer"), "path", None)
+    run = open_run() if isinstance(target, (str, os.PathLike)) and not saves.is_enclosed() else None
+    if run is None:
+        return None
+    path = os.fspath(target)
+    overwrites = os.path.lexists(path)
+    release = saves.enclose()
+
+    def end(call: Call) -> None:
+        release()
+        if call.error is None and rank() == 0:
+            saves.saved(run, path, overwrites=overwrites, by="torch.distributed.checkpoint.save")
 
     return end
 
