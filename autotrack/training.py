@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any, Literal
 
-from autotrack import session
+from autotrack import loads, session
 from autotrack.ending import status_of
 from autotrack.guard import attempt, guarded
 from autotrack.layout import Layout, find_store
@@ -97,6 +97,7 @@ def _begin(
         if origin is not None and resume != "never" and origin.fits(framework, options.project):
             wanted.id = origin.run
         run, owned = open_root(wanted, "training", framework), True
+        loads.attach(run)
     elif outer.trainings == 0 and outer.opened_by in ("init", "launcher"):
         run, owned = outer, False
         run.event("edit", {"framework": framework})

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any, Protocol
 
-from autotrack import saves
+from autotrack import loads, saves
 from autotrack.callback import ByIdentity, open_run
 from autotrack.patcher import Call, Patcher
 from autotrack.run import Run
@@ -30,8 +30,9 @@ class Fitted(Protocol):
 class Checkpoints:
     """Notes what is saved of a model, in the run of its fit."""
 
-    def __init__(self, fit_of: Callable[[Any], Fitted | None]) -> None:
+    def __init__(self, fit_of: Callable[[Any], Fitted | None], fits: Callable[[Any], object]) -> None:
         self._fit_of = fit_of
+        self._fits = fits
         self._savers: ByIdentity[tuple[Any, Any]] = ByIdentity()
         """By model: the callback that saves it just now, and the logs that it was given."""
 
@@ -41,6 +42,8 @@ class Checkpoints:
         if "save_weights" in known:
             patcher.observe(module, "save_model", self.save)
             patcher.observe(module, "save_weights", self.save)
+            patcher.observe(module, "load_model", self.load)
+            patcher.observe(module, "load_weights", self.load)
         for name in ("ModelCheckpoint", "BackupAndRestore"):
             if name in known:
                 patcher.observe(known[name], "_save_model", self.by_itself)
@@ -77,6 +80,15 @@ class Checkpoints:
                 saves.saved(run, path, **facts)
 
         return end
+
+    def load(self, call: Call) -> Callable[[Call], None] | None:
+        """`load_model(filepath, …)` and `load_weights(model, filepath, …)`; in a fit BackupAndRestore calls it."""
+        words = dict(zip(("model", "filepath"), call.args, strict=False)) | call.kwargs
+        path = words.get("filepath", words.get("model"))
+        if not isinstance(path, (str, os.PathLike)) or self._fits(words.get("model")):
+            return None
+        release = loads.loading(path)
+        return lambda call: release()
 
     def clean_up(self, call: Call) -> Callable[[Call], None] | None:
         """`backup_and_restore.on_train_end()` deletes what it has saved."""

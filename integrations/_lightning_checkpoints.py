@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from autotrack import saves
+from autotrack import loads, saves
 from autotrack.callback import ByIdentity, open_run
 from autotrack.guard import warn
 from autotrack.patcher import Call, Patcher
@@ -133,6 +133,15 @@ def _nearest(folder: str) -> str:
     while not os.path.isdir(folder) and os.path.dirname(folder) != folder:
         folder = os.path.dirname(folder)
     return folder
+
+
+def load(call: Call) -> Callable[[Call], None] | None:
+    """`_load_from_checkpoint(cls, checkpoint_path, …)`, behind `LightningModule.load_from_checkpoint`."""
+    path = call.args[1] if len(call.args) > 1 else call.kwargs.get("checkpoint_path")
+    if not isinstance(path, (str, os.PathLike)):
+        return None
+    release = loads.loading(path)
+    return lambda call: release()
 
 
 def of_a_search(path: Any) -> bool:

@@ -1,14 +1,23 @@
-"""Folders that `save_pretrained` writes: models of transformers, adapters of PEFT."""
+"""Folders that `save_pretrained` writes and `from_pretrained` reads: models of transformers, adapters of PEFT."""
 
 import os
 from collections.abc import Callable
 
-from autotrack import saves
+from autotrack import loads, saves
 from autotrack.callback import open_run
 from autotrack.digests import names_in
 from autotrack.patcher import Call
 
 _OTHERS = "checkpoint-"
+
+
+def load(call: Call) -> Callable[[Call], None] | None:
+    """`Model.from_pretrained(pretrained_model_name_or_path, …)`, where that is a folder."""
+    path = call.args[1] if len(call.args) > 1 else call.kwargs.get("pretrained_model_name_or_path")
+    if not isinstance(path, (str, os.PathLike)) or not os.path.isdir(path):
+        return None
+    release = loads.loading(path)
+    return lambda call: release()
 
 
 def saved(call: Call) -> Callable[[Call], None] | None:

@@ -25,9 +25,9 @@ class JoblibIntegration(Integration):
 
 
 def dumped(call: Call) -> Callable[[Call], None] | None:
-    """`joblib.dump(value, filename, …)`; its memory and its workers dump to files of their own, below no run or enclosed."""
-    target = call.kwargs["filename"] if len(call.args) < 2 else call.args[1]
-    if not isinstance(target, (str, os.PathLike)) or saves.is_enclosed() or _is_a_cache(os.fspath(target)):
+    """`joblib.dump(value, filename, …)`; `Memory` dumps to file objects, `Parallel` to a folder of its own."""
+    target = call.kwargs.get("filename") if len(call.args) < 2 else call.args[1]
+    if not isinstance(target, (str, os.PathLike)) or saves.is_enclosed() or _is_a_memmap(os.fspath(target)):
         return None
     run = open_run()
     if run is None:
@@ -42,15 +42,9 @@ def dumped(call: Call) -> Callable[[Call], None] | None:
     return end
 
 
-def _is_a_cache(path: str) -> bool:
-    """Whether joblib itself writes there: `Memory` to `joblib/…/output.pkl` (by a temporary name), memmaps to their folder."""
-    folders = path.split(os.sep)[:-1]
-    name = os.path.basename(path)
-    return (
-        "joblib" in folders
-        or name.startswith("output.pkl")
-        or any(one.startswith("joblib_memmapping_folder") for one in folders)
-    )
+def _is_a_memmap(path: str) -> bool:
+    """Whether it is an array that `Parallel` hands to its workers (joblib/_memmapping_reducer.py, `_get_temp_dir`)."""
+    return any(one.startswith("joblib_memmapping_folder") for one in path.split(os.sep)[:-1])
 
 
 def load(path: Path, pickle: bool, **options: Any) -> Any:

@@ -36,6 +36,7 @@ from typing import Any, ClassVar
 from weakref import finalize, ref
 
 from autotrack.callback import Adapter, AutoTrack, ByIdentity, Recording, Watch, first_of, open_run
+from autotrack.errors import PickleRefused
 from autotrack.integration import Integration
 from autotrack.integrations._keras_calls import (
     Inner,
@@ -77,7 +78,7 @@ class KerasWatch(Watch):
         self.fits: ByIdentity[Fit] = ByIdentity()
         self.inside: ByIdentity[bool] = ByIdentity()
         self.loops = Loops()
-        self.checkpoints = Checkpoints(self.fits.get)
+        self.checkpoints = Checkpoints(self.fits.get, self.inside.get)
         self._inner: Inner | None = None
 
     def _install(self, module: ModuleType) -> None:
@@ -268,7 +269,12 @@ def load(path: Path, pickle: bool, **options: Any) -> Any:
     """The model of a `.keras` file, in Keras' safe mode unless `pickle` allows code (lambdas) in it."""
     import keras
 
-    return keras.saving.load_model(path, **{"safe_mode": not pickle, **options})
+    try:
+        return keras.saving.load_model(path, **{"safe_mode": not pickle, **options})
+    except ValueError as error:
+        if pickle or "safe_mode" not in str(error):
+            raise
+        raise PickleRefused(path, "a Keras model with Python code in it") from error
 
 
 def load_hdf5(path: Path, pickle: bool, **options: Any) -> Any:

@@ -28,7 +28,7 @@ from typing import Any, ClassVar
 
 from autotrack.callback import Adapter, AutoTrack, ByIdentity, Watch, first_of
 from autotrack.integration import Integration
-from autotrack.integrations._lightning_checkpoints import Checkpoints, of_a_search
+from autotrack.integrations._lightning_checkpoints import Checkpoints, load, of_a_search
 from autotrack.integrations._lightning_fabric import Fabrics
 from autotrack.integrations._lightning_runs import Evaluation, Fit, begin_recording, steps_of
 from autotrack.integrations._lightning_steps import Window
@@ -41,6 +41,7 @@ _TARGETS = (
     "pytorch_lightning.trainer.trainer",
     "lightning.fabric.fabric",
 )
+_LOADERS = ("lightning.pytorch.core.saving", "pytorch_lightning.core.saving")
 _SUPPORTS = {"lightning": ">=2.5,<2.7", "pytorch-lightning": ">=2.5,<2.7"}
 
 
@@ -327,10 +328,13 @@ class LightningIntegration(Integration):
     """`autolog()` for Lightning."""
 
     name: ClassVar[str] = "lightning"
-    targets: ClassVar[tuple[str, ...]] = _TARGETS
+    targets: ClassVar[tuple[str, ...]] = (*_TARGETS, *_LOADERS)
     supports: ClassVar[dict[str, str]] = _SUPPORTS
 
     def _install(self, module: ModuleType) -> None:
+        if module.__name__ in _LOADERS:
+            self.patcher.observe(module, "_load_from_checkpoint", load)
+            return
         LightningCallback.watch.follow(self)
 
     def _uninstall(self) -> None:

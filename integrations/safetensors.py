@@ -36,8 +36,8 @@ class SafetensorsIntegration(Integration):
 
 def saved(call: Call) -> Callable[[Call], None] | None:
     """`save_file(tensors, filename, metadata=None)`."""
-    target = call.kwargs["filename"] if len(call.args) < 2 else call.args[1]
-    run = None if saves.is_enclosed() else open_run()
+    target: Any = call.kwargs.get("filename") if len(call.args) < 2 else call.args[1]
+    run = open_run() if isinstance(target, (str, os.PathLike)) and not saves.is_enclosed() else None
     if run is None:
         return None
     path = os.fspath(target)

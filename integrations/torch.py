@@ -1,8 +1,9 @@
 """torch: what the user's own code saves with `torch.save`, and loading it again.
 
-`torch.save(obj, f)` with a path is a checkpoint of the open run, and so is the folder that `torch.distributed.checkpoint.save` writes,
-noted by rank 0 when all have written (its `.metadata` comes last). Saves that a framework makes for itself are noted by that
-framework's integration, and one to a file object is left to whoever opened the file.
+A path that `torch.load` reads is an input of the run. `torch.save(obj, f)` with a path is a checkpoint of the open run, and so is the
+folder that `torch.distributed.checkpoint.save` writes, noted by rank 0 when all have written (its `.metadata` comes last). Saves
+that a framework makes for itself are noted by that framework's integration, and one to a file object is left to whoever
+opened the file.
 """
 
 import os
@@ -12,7 +13,7 @@ from pickle import UnpicklingError
 from types import ModuleType
 from typing import Any, ClassVar
 
-from autotrack import saves
+from autotrack import loads, saves
 from autotrack.callback import open_run
 from autotrack.errors import PickleRefused
 from autotrack.integration import Integration
@@ -30,7 +31,16 @@ class TorchIntegration(Integration):
     supports: ClassVar[Mapping[str, str]] = {}
 
     def _install(self, module: ModuleType) -> None:
+        if module.__name__ != _DISTRIBUTED:
+            self.patcher.listen(module, "load", was_loaded)
         self.patcher.observe(module, "save", saved_in_shards if module.__name__ == _DISTRIBUTED else saved)
+
+
+def was_loaded(args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+    """`torch.load(f, …)`."""
+    target = args[0] if args else kwargs.get("f")
+    if isinstance(target, (str, os.PathLike)):
+        loads.loaded(target)
 
 
 def saved(call: Call) -> Callable[[Call], None] | None:

@@ -313,6 +313,7 @@ class TransformersIntegration(Integration):
     def _install(self, module: ModuleType) -> None:
         if module.__name__ == _MODELS:
             self.patcher.observe(vars(module)["PreTrainedModel"], "save_pretrained", _pretrained.saved)
+            self.patcher.observe(vars(module)["PreTrainedModel"], "from_pretrained", _pretrained.load)
             return
         integration = self
 

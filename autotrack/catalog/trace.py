@@ -83,26 +83,33 @@ def _before(catalog: Catalog, target: Target) -> tuple[str, Target | None, str] 
     run = _run(catalog, save.run if save is not None else None)
     if save is None or run is None:
         return None
-    began = [one for one in run.inputs if one.role == "checkpoint"]
-    if not began:
-        return None
-    origin = began[-1]
-    how = "resumed" if origin.run == run.id else "fine-tuned"
-    if origin.run is None or origin.run == run.id:
-        return how, None, origin.path
-    same = [one for one in _saves(catalog, origin.run) if _is(one, origin)]
-    return how, of_save(same[-1]) if same else None, origin.path
+    saves = run.checkpoints
+    earlier = saves[: next((place for place, one in enumerate(saves) if one.id == save.id), len(saves))]
+    for origin in reversed([one for one in run.inputs if one.role == "checkpoint"]):
+        own = origin.run == run.id
+        there = earlier if own else _saves(catalog, origin.run, save)
+        same = [one for one in there if _is(one, origin)]
+        if same or not own:  # one of its own that came later is where a later attempt began
+            return "resumed" if own else "fine-tuned", of_save(same[-1]) if same else None, origin.path
+    return None
 
 
-def _is(save: Checkpoint, origin: Input) -> bool:
-    return save.path == origin.path or (origin.digest is not None and save.digest == origin.digest)
-
-
-def _saves(catalog: Catalog, run: str) -> list[Any]:
+def _saves(catalog: Catalog, run: str | None, before: Checkpoint) -> list[Checkpoint]:
+    """The saves of a run; where it is not known which one, those of all that were there by then."""
+    if run is None:
+        every = [one for saves in catalog.index.checkpoints().values() for one in saves]
+        return sorted((one for one in every if one.saved < before.saved), key=lambda one: one.saved)
     try:
         return run_saves(catalog.index, run)
     except LookupError:
         return []
+
+
+def _is(save: Checkpoint, origin: Input) -> bool:
+    """Whether it is the one that was read: by its bytes, where they are known."""
+    if origin.digest is not None and save.digest is not None:
+        return save.digest == origin.digest
+    return save.path == origin.path
 
 
 def changes(catalog: Catalog, before: Target, after: Target) -> tuple[list[str], int] | None:
