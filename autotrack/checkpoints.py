@@ -159,7 +159,7 @@ def unpin(spec: str) -> None:
     from autotrack.catalog import publish
 
     with _catalog() as catalog:
-        publish.unpin(catalog, *catalog.find(spec).kept)
+        publish.unkeep(catalog, catalog.find(spec))
 
 
 def lineage(spec: str) -> Sequence[dict[str, Any]]:

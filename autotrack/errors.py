@@ -51,6 +51,10 @@ class PickleRefused(AutotrackError):
         )
 
 
+class NoRoom(AutotrackError):
+    """Keeping a checkpoint would take more than the budget or the disk has."""
+
+
 class CheckpointNotFound(AutotrackError, LookupError):
     """No checkpoint is known under this name, or its bytes are nowhere any more."""
 

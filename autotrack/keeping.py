@@ -7,40 +7,46 @@ every one. False: none. What is neither best nor last any more is dropped again,
 
 import errno
 import os
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from autotrack.config import setting
 from autotrack.digests import Look
-from autotrack.errors import NotWhole
+from autotrack.errors import NoRoom, NotWhole
 from autotrack.guard import guarded, warn
 from autotrack.late import event_late
-from autotrack.objects.budget import Budget, NoRoom
-from autotrack.objects.keep import Kept
-from autotrack.objects.seal import Seal, seal_of
-from autotrack.objects.sweep import NotNow, sweep
 from autotrack.options import LogModel, log_model_choice
 from autotrack.sealing import pace, store_later
 
 if TYPE_CHECKING:
+    from autotrack.objects.keep import Kept
+    from autotrack.objects.seal import Seal
     from autotrack.run import Run
 
 
-@dataclass(eq=False)
 class Save:
     """One save of a checkpoint in this process, and what has become of it."""
 
-    id: str
-    path: str
-    look: Look
-    without: str | None
-    score: float | None = None
-    monitor: str | None = None
-    mode: str | None = None
-    seal: Seal | None = None
-    gone: bool = False
-    kept: Literal["", "asked", "linked", "stored"] = ""
+    def __init__(
+        self,
+        id: str,
+        path: str,
+        look: Look,
+        without: str | None,
+        score: float | None = None,
+        monitor: str | None = None,
+        mode: str | None = None,
+    ) -> None:
+        self.id = id
+        self.path = path
+        self.look = look
+        self.without = without
+        self.score = score
+        self.monitor = monitor
+        self.mode = mode
+        self.seal: Seal | None = None
+        self.gone = False
+        self.kept: Literal["", "asked", "linked", "stored"] = ""
 
 
 class Retention:
@@ -48,10 +54,16 @@ class Retention:
 
     def __init__(self, run: "Run") -> None:
         self._run = run
-        self._kept = Kept(run.layout.objects)
         self._here: dict[str, Save] = {}
         self._best: dict[str, Save] = {}
         self._last: Save | None = None
+
+    @property
+    def _kept(self) -> "Kept":
+        """What stores; it is loaded by the helper thread as a rule, as loading it takes some 20 ms."""
+        from autotrack.objects.keep import Kept
+
+        return Kept(self._run.layout.objects)
 
     @property
     def policy(self) -> LogModel:
@@ -86,14 +98,14 @@ class Retention:
             if one.kept == "stored" and not self._is_wanted(one):
                 store_later(partial(self._drop, one))
 
-    def sealed(self, save: Save, seal: Seal) -> None:
+    def sealed(self, save: Save, seal: "Seal") -> None:
         """On the helper thread: a checkpoint was read and is known by its digest."""
         self._take(save, seal)
         if seal.problem is None and not save.kept and self._is_to_be_stored(save):
             save.kept = "asked"
             store_later(lambda: self._store(save))
 
-    def _take(self, save: Save, seal: Seal) -> None:
+    def _take(self, save: Save, seal: "Seal") -> None:
         """The record says what was found; damage is told to the user at once."""
         save.seal = seal
         facts = {"digest": seal.digest, "format": seal.format}
@@ -165,6 +177,8 @@ class Retention:
         """What was linked has lost its own name: write its recipe, or put it into packs with what it has in common with others."""
         if save.kept != "linked":
             return
+        from autotrack.objects.seal import seal_of
+
         place = self._kept.beside(self._run.id, save.id)
         inside = (
             os.fspath(place)
@@ -188,6 +202,8 @@ class Retention:
 
     def _store(self, save: Save, inside: str | None = None) -> bool:
         """Put a checkpoint into packs. False where that could not be; the record says why."""
+        from autotrack.objects.budget import Budget
+
         if (save.gone and inside is None) or not self._is_wanted(save):
             return False
         try:
@@ -213,6 +229,8 @@ class Retention:
 
     def _sweep(self) -> None:
         """Give back what nothing is made of any more, where nobody is storing just now; else the next one does it."""
+        from autotrack.objects.sweep import NotNow, sweep
+
         try:
             sweep(self._kept, dry=False, pace=pace)
         except (NotNow, NotWhole, OSError):

@@ -5,6 +5,7 @@ from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from autotrack.errors import NoRoom
 from autotrack.guard import warn
 from autotrack.late import event_late
 from autotrack.layout import new_run_id
@@ -48,7 +49,7 @@ def keep_model(run: "Run", name: str, data: bytes, format: str, by: str) -> None
 
 def _write(model: _Model) -> None:
     """On the helper thread: the file, its recipe, and the events that say so."""
-    from autotrack.objects.budget import Budget, NoRoom
+    from autotrack.objects.budget import Budget
     from autotrack.objects.keep import Kept
     from autotrack.objects.recipe import KeptFile
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from autotrack.catalog.fetch import REBUILT
 from autotrack.catalog.find import Catalog
-from autotrack.catalog.publish import ELSEWHERE
+from autotrack.catalog.publish import ELSEWHERE, unpin
 from autotrack.catalog.trace import lineage
 from autotrack.digests import look_at
 from autotrack.edit import append_event
@@ -83,7 +83,11 @@ def collect(catalog: Catalog, rules: Rules, *, dry: bool = True, pace: Pace = bo
 
 
 def _recipes(catalog: Catalog, found: Collection, pace: Pace) -> dict[Key, Recipe]:
-    """What is kept; links that a process left behind it without a recipe get one, where they are what its record says."""
+    """What is kept, also what a process that died was about to drop: the rules decide of that anew."""
+    if not found.dry:
+        for aside in catalog.kept.folder.glob("*/*.dropping"):
+            if not _goes_on(catalog, aside.parent.name):
+                aside.replace(aside.with_suffix(".json"))
     recipes: dict[Key, Recipe] = {}
     for key in catalog.shelf.recipes():
         pace()
@@ -174,19 +178,28 @@ def _is_pinned(catalog: Catalog, key: Key, registered: set[Key]) -> bool:
 
 
 def _goes_on(catalog: Catalog, run: str) -> bool:
-    return (catalog.layout.open / run).exists()
+    """Whether the run is marked as open, of a child run the one in whose folder it is."""
+    try:
+        root = catalog.index.get(run).dir.name
+    except LookupError:
+        root = run
+    return (catalog.layout.open / root).exists()
 
 
 def _free_checkpoints(catalog: Catalog, recipes: dict[Key, Recipe], found: Collection, pace: Pace) -> None:
-    links = sum(size_below(catalog.kept.beside(*key)) for key in found.dropped)
-    found.freed["checkpoints that no rule keeps"] = links
-    if not found.dry:
-        for key in list(found.dropped):
-            if not catalog.kept.drop(*key):
-                found.dropped.remove(key)
-                continue
-            _tell(catalog, key, recipes[key])
+    freed = 0
+    for key in list(found.dropped):
+        size = size_below(catalog.kept.beside(*key)) + catalog.kept.recipe_path(*key).stat().st_size
+        if not found.dry and not _drop(catalog, key):
+            found.dropped.remove(key)
+            continue
+        freed += size
+        if not found.dry:
+            _tell(catalog, key, {"action": "unstored", "path": recipes[key].path, "why": "gc"})
+    found.freed["checkpoints that no rule keeps"] = freed
     _finish_links(catalog, recipes, found)
+    if found.dry and not catalog.kept.packs.is_dir():
+        return
     try:
         waste = sweep(
             catalog.kept, dry=found.dry, without=set(found.dropped) if found.dry else set(), pace=pace
@@ -203,13 +216,26 @@ def _free_checkpoints(catalog: Catalog, recipes: dict[Key, Recipe], found: Colle
     ) + sum(waste.leftovers.values())
 
 
-def _tell(catalog: Catalog, key: Key, recipe: Recipe) -> None:
-    """Note in the run that its checkpoint is not stored any more, if the run is there."""
+def _drop(catalog: Catalog, key: Key) -> bool:
+    """Drop a checkpoint, unless it was pinned meanwhile; the pin of a registration that died half-way counts no more."""
+    if key[0] == ELSEWHERE:
+        unpin(catalog, *key)
+    return catalog.kept.drop(*key)
+
+
+def _tell(catalog: Catalog, key: Key, body: dict[str, Any]) -> None:
+    """Note in the run what became of its checkpoint, if the run is there."""
     try:
         run = catalog.index.get(key[0])
         root = run.dir.name
-        body = {"action": "unstored", "path": recipe.path, "save": key[1], "why": "gc"}
-        append_event(run.dir, run.project, root, "checkpoint", body, None if root == run.id else run.id)
+        append_event(
+            run.dir,
+            run.project,
+            root,
+            "checkpoint",
+            body | {"save": key[1]},
+            None if root == run.id else run.id,
+        )
     except (LookupError, StoreError):
         return
 
@@ -242,6 +268,9 @@ def _settled(catalog: Catalog, save: Checkpoint, folder: Path) -> bool:
     if seal is None or seal.digest != save.digest:
         return False
     catalog.kept.settle_linked(save.run, save.id or "", save.path, seal.files)
+    _tell(
+        catalog, (save.run, save.id or ""), {"action": "stored", "path": save.path, "how": "linked", "new": 0}
+    )
     return True
 
 

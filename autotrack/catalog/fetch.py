@@ -2,11 +2,13 @@
 
 import os
 import shutil
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from autotrack.catalog.find import Catalog, Target, of_save
 from autotrack.digests import digest_of, look_at
-from autotrack.errors import CheckpointNotFound
+from autotrack.errors import CheckpointNotFound, NotWhole
 from autotrack.layout import make_private_folder, new_run_id
 from autotrack.objects.rebuild import Told
 
@@ -22,7 +24,7 @@ def fetch(catalog: Catalog, target: Target, to: Path | None = None, tell: Told =
     """
     where = original(target)
     if where is not None:
-        return where if to is None else _copied(where, _place(to, target))
+        return where if to is None else _copied(where, _place(to, target), target)
     recipe = catalog.recipe(target)
     if recipe is None:
         raise CheckpointNotFound(f"The bytes of {target} are nowhere: {_why_gone(target)}.")
@@ -30,11 +32,24 @@ def fetch(catalog: Catalog, target: Target, to: Path | None = None, tell: Told =
         place = _place(to, target)
     else:
         place = catalog.layout.objects / REBUILT / recipe.digest[:20] / os.path.basename(recipe.path)
-        if _is(place, recipe.digest):
-            return place
-        _set_aside(place)
+        return _ready(place, recipe.digest, lambda: catalog.shelf.rebuild(recipe, place, tell))
     make_private_folder(place.parent)
     catalog.shelf.rebuild(recipe, place, tell)
+    return place
+
+
+def _ready(place: Path, digest: str, rebuild: Callable[[], object]) -> Path:
+    """A copy for reading that is there, else a new one; whoever else makes it at the same time makes the same."""
+    make_private_folder(place.parent)
+    os.utime(place.parent)  # gc frees what nobody has asked for lately
+    if _is(place, digest):
+        return place
+    _set_aside(place)
+    try:
+        rebuild()
+    except OSError:
+        if not _is(place, digest):
+            raise
     return place
 
 
@@ -43,8 +58,9 @@ def newest(catalog: Catalog, run: str) -> Path:
     known = catalog.index.get(run)
     for save in reversed(known.checkpoints):
         target = of_save(save)
-        if save.is_sealed and (original(target) is not None or catalog.recipe(target) is not None):
-            return fetch(catalog, target)
+        if save.is_sealed:
+            with suppress(CheckpointNotFound, NotWhole):
+                return fetch(catalog, target)
     raise CheckpointNotFound(f"The run {known.id} has no checkpoint that is whole and still to be had.")
 
 
@@ -73,16 +89,20 @@ def _place(to: Path, target: Target) -> Path:
     return to / os.path.basename(target.path) if to.is_dir() else to
 
 
-def _copied(source: Path, to: Path) -> Path:
+def _copied(source: Path, to: Path, target: Target) -> Path:
     if os.path.lexists(to):
         raise FileExistsError(17, "there is something already", str(to))
     temporary = to.with_name(f".{to.name}.{new_run_id()}.tmp")
     make_private_folder(to.parent)
     try:
         if source.is_dir():
-            shutil.copytree(source, temporary)
+            without = target.save.without if target.save is not None else None
+            left_out = shutil.ignore_patterns(f"{without}*") if without else None
+            shutil.copytree(source, temporary, ignore=left_out)
         else:
             shutil.copyfile(source, temporary)
+        if not _is(temporary, target.digest):
+            raise NotWhole(f"{source} was changed while it was copied.")
         os.rename(temporary, to)
     finally:
         _discard(temporary)

@@ -76,8 +76,10 @@ def contents(loaded: Any, name: str = "", most: int = 10_000) -> list[tuple[str,
     """What is in something that was loaded: each tensor, number or object with its dotted name."""
     rows: list[tuple[str, str]] = []
     waiting = [(name, loaded)]
-    while waiting and len(rows) < most:
+    looked = 0
+    while waiting and looked < most:  # a list can be in itself
         path, value = waiting.pop()
+        looked += 1
         if isinstance(value, dict) and value:
             waiting += [
                 (f"{path}.{key}" if path else str(key), one) for key, one in reversed(list(value.items()))

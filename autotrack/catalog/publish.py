@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from autotrack.registry.models import Version, add_version, move_alias, read_mod
 
 ELSEWHERE = "@files"
 """The folder of recipes of what no run of the store has saved; no run can be called so."""
+_BY_USER = b"user\n"
+"""What the pin holds that a user has set; that of a version is empty."""
 
 
 def register(
@@ -34,6 +37,7 @@ def register(
     refuse_look_alike(catalog.layout.registry, model)
     text = os.fspath(source)
     if "://" in text:
+        text = text.rstrip("/")
         with tempfile.TemporaryDirectory(prefix="autotrack-") as folder:
             return _from_elsewhere(catalog, model, _downloaded(text, Path(folder)), text, note, pace)
     if os.path.lexists(text) and (os.sep in text or os.path.exists(text)):
@@ -86,30 +90,58 @@ def _of_run(catalog: Catalog, model: str, target: Target, note: str | None, pace
         if not save.is_sealed:
             why = save.problem or "it was gone before it could be read to its end"
             raise NotWhole(f"{save.path} cannot be registered: {why}.")
-    keep(catalog, target, pace)
-    body = {"run": save.run if save else None, "save": save.id if save else None, "path": path, "kind": kind}
-    return add_version(
-        catalog.layout.registry,
-        model,
-        body
-        | facts
-        | {"digest": target.digest, "size": target.size, "kept": list(target.kept), "note": note},
-    )
+    body: dict[str, Any] = {
+        "run": save.run if save else None,
+        "save": save.id if save else None,
+        "path": path,
+        "kind": kind,
+    }
+    body |= facts | {"digest": target.digest, "size": target.size, "kept": list(target.kept), "note": note}
+    version = None
+    try:
+        _hold(catalog, target, pace)
+        version = add_version(catalog.layout.registry, model, body)
+    finally:
+        if version is None or version.kept != target.kept:  # refused, or these bytes were a version already
+            _let_go(catalog, target.kept)
+    return version
 
 
 def keep(catalog: Catalog, target: Target, pace: Pace = bool) -> None:
-    """Keep the bytes of a checkpoint in the store, and from being dropped: pinned first, and looked for then."""
-    run, save = target.kept
-    before = catalog.kept.pin_path(run, save).exists()
-    pin(catalog, run, save)
-    kept = False
+    """Keep the bytes of a checkpoint in the store for the user, and from being dropped: pinned first, and looked for then."""
+    held = False
     try:
-        kept = catalog.recipe(target) is not None or _add(catalog, target, pace)
-        if not kept:
-            fetch(catalog, target)  # says why it is nowhere
+        _hold(catalog, target, pace)
+        held = True
     finally:
-        if not kept and not before:
-            unpin(catalog, run, save)
+        if not held:
+            _let_go(catalog, target.kept)
+    catalog.kept.pin_path(*target.kept).write_bytes(_BY_USER)
+
+
+def unkeep(catalog: Catalog, target: Target) -> None:
+    """The user's pin is taken away; what a model has as a version stays all the same."""
+    with suppress(FileNotFoundError):
+        os.truncate(catalog.kept.pin_path(*target.kept), 0)
+    _let_go(catalog, target.kept)
+
+
+def _hold(catalog: Catalog, target: Target, pace: Pace) -> None:
+    pin(catalog, *target.kept)
+    if catalog.recipe(target) is None and not _add(catalog, target, pace):
+        fetch(catalog, target)  # says why it is nowhere
+        raise CheckpointNotFound(f"{target} was changed while it was read.")
+
+
+def _let_go(catalog: Catalog, kept: tuple[str, str]) -> None:
+    """Take a pin away, unless the user has set it or a version that counts is made of it."""
+    try:
+        by_user = catalog.kept.pin_path(*kept).read_bytes() == _BY_USER
+    except FileNotFoundError:
+        return
+    versions = [one for model in catalog.models() for one in model.versions]
+    if not by_user and not any(one.kept == kept and one.withdrawn is None for one in versions):
+        unpin(catalog, *kept)
 
 
 def _add(catalog: Catalog, target: Target, pace: Pace) -> bool:
@@ -195,7 +227,7 @@ def promote(
     """Let an alias stand for a version, and record who decided it, why, and what the two versions reach. AliasMoved, RegistryError."""
     if required and not (why or "").strip():
         raise RegistryError("A promotion needs a reason: why=…, or --why on the command line.")
-    known = read_model(catalog.layout.registry, model)
+    known = catalog.model(model)
     after = known.version(word)
     number = known.aliases.get(alias)
     before = None if number is None else known.versions[number - 1]
@@ -208,8 +240,10 @@ def promote(
         "size": after.size,
     }
     action = "promote" if required else "alias"
+    if expect is None:
+        expect = number or 0
     return move_alias(
-        catalog.layout.registry, model, alias, after.number, facts, action=action, expect=expect
+        catalog.layout.registry, model, alias, f"v{after.number}", facts, action=action, expect=expect
     )
 
 
@@ -218,7 +252,7 @@ def withdraw_version(catalog: Catalog, model: str, word: str | int, why: str) ->
     if not why.strip():
         raise RegistryError("Withdrawing a version needs a reason: why=…, or --why on the command line.")
     decision = withdraw(catalog.layout.registry, model, word, why)
-    unpin(catalog, *read_model(catalog.layout.registry, model).version(f"v{decision.body['version']}").kept)
+    _let_go(catalog, read_model(catalog.layout.registry, model).version(f"v{decision.body['version']}").kept)
     return decision
 
 

@@ -109,7 +109,7 @@ def unpin(ctx: typer.Context, checkpoint: Spec) -> None:
 
     with catalog_of(ctx) as catalog:
         target = catalog.find(checkpoint)
-        publish.unpin(catalog, *target.kept)
+        publish.unkeep(catalog, target)
     say(f"{target} is not pinned")
 
 

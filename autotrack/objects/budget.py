@@ -6,16 +6,12 @@ import shutil
 from pathlib import Path
 
 from autotrack.config import setting
-from autotrack.errors import AutotrackError
+from autotrack.errors import NoRoom
 
 SHARE_LEFT = 0.1
 """Of the file system this share stays free, whatever the budget is."""
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\s*", re.IGNORECASE)
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
-
-
-class NoRoom(AutotrackError):
-    """Keeping a checkpoint would take more than the budget or the disk has."""
 
 
 class Budget:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from autotrack.errors import RegistryError
 from autotrack.objects.reading import CHUNK
 from autotrack.registry.decisions import Decision, decision_paths, models_in, read
+from autotrack.registry.models import Senseless, fold
 
 Heads = dict[str, tuple[int, str]]
 """By model the number of its last decision, and the digest of that."""
@@ -96,6 +97,11 @@ def _chain(registry: Path, model: str, faults: list[Fault]) -> dict[int, Decisio
                     f"decision {number} follows another one than decision {number - 1} as it is now: one of them was changed",
                 )
             )
+    if not any(fault.model == model for fault in faults):
+        try:
+            fold(model, list(found.values()))
+        except Senseless as error:
+            faults.append(Fault(model, error.number, str(error)))
     return found
 
 

@@ -15,6 +15,16 @@ _VERSION = re.compile(r"v?([1-9][0-9]{0,8})")
 _KEPT_FOR_US = ("latest", "last", "newest", "head")
 
 
+class Senseless(RegistryError):
+    """A decision that cannot be, whatever its digest is."""
+
+    def __init__(self, model: str, number: int, why: str) -> None:
+        super().__init__(
+            f"decision {number} about {model!r} makes no sense ({why}): it was changed or damaged"
+        )
+        self.number = number
+
+
 @dataclass(frozen=True)
 class Version:
     """One version of a model: which save of which run it is (`run` None for a file made elsewhere), and what is known of it.
@@ -90,9 +100,7 @@ def fold(name: str, decisions: list[Decision]) -> Model:
         try:
             _apply(model, decision.action, decision.body)
         except (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError) as error:
-            raise RegistryError(
-                f"Decision {decision.number} about {name!r} makes no sense ({type(error).__name__}: {error}): it was changed or damaged."
-            ) from error
+            raise Senseless(name, decision.number, f"{type(error).__name__}: {error}") from error
     return model
 
 
