@@ -5,17 +5,14 @@
 integration.
 """
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
-from autotrack import saves
-from autotrack.callback import open_run
 from autotrack.errors import AutotrackError
 from autotrack.integration import Integration
-from autotrack.patcher import Call
+from autotrack.integrations._by_hand import saver
 
 
 class SafetensorsIntegration(Integration):
@@ -34,22 +31,7 @@ class SafetensorsIntegration(Integration):
         self.patcher.observe(module, "save_file", saved)
 
 
-def saved(call: Call) -> Callable[[Call], None] | None:
-    """`save_file(tensors, filename, metadata=None)`."""
-    target: Any = call.kwargs.get("filename") if len(call.args) < 2 else call.args[1]
-    run = open_run() if isinstance(target, (str, os.PathLike)) and not saves.is_enclosed() else None
-    if run is None:
-        return None
-    path = os.fspath(target)
-    overwrites = os.path.lexists(path)
-    release = saves.enclose()
-
-    def end(call: Call) -> None:
-        release()
-        if call.error is None:
-            saves.saved(run, path, overwrites=overwrites, by="safetensors.save_file")
-
-    return end
+saved = saver("filename", by="safetensors.save_file")
 
 
 def write(source: Path, format: str, folder: Path, pickle: bool) -> None:

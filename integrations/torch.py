@@ -13,10 +13,10 @@ from pickle import UnpicklingError
 from types import ModuleType
 from typing import Any, ClassVar
 
-from autotrack import loads, saves
-from autotrack.callback import open_run
+from autotrack import loads
 from autotrack.errors import PickleRefused
 from autotrack.integration import Integration
+from autotrack.integrations._by_hand import noted, saver
 from autotrack.patcher import Call
 from autotrack.process import rank
 
@@ -43,38 +43,15 @@ def was_loaded(args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> No
         loads.loaded(target)
 
 
-def saved(call: Call) -> Callable[[Call], None] | None:
-    """`torch.save(obj, f, …)`."""
-    target: Any = call.kwargs.get("f") if len(call.args) < 2 else call.args[1]
-    run = open_run() if isinstance(target, (str, os.PathLike)) and not saves.is_enclosed() else None
-    if run is None:
-        return None
-    path = os.fspath(target)
-    overwrites = os.path.lexists(path)
-
-    def end(call: Call) -> None:
-        if call.error is None:
-            saves.saved(run, path, overwrites=overwrites, by="torch.save")
-
-    return end
+saved = saver("f", by="torch.save")
 
 
 def saved_in_shards(call: Call) -> Callable[[Call], None] | None:
     """`save(state_dict, *, checkpoint_id=None, storage_writer=None, …)`: the folder is the id, or the writer's."""
     target: Any = call.kwargs.get("checkpoint_id") or getattr(call.kwargs.get("storage_writer"), "path", None)
-    run = open_run() if isinstance(target, (str, os.PathLike)) and not saves.is_enclosed() else None
-    if run is None:
+    if not isinstance(target, (str, os.PathLike)):
         return None
-    path = os.fspath(target)
-    overwrites = os.path.lexists(path)
-    release = saves.enclose()
-
-    def end(call: Call) -> None:
-        release()
-        if call.error is None and rank() == 0:
-            saves.saved(run, path, overwrites=overwrites, by="torch.distributed.checkpoint.save")
-
-    return end
+    return noted(os.fspath(target), "torch.distributed.checkpoint.save", here=lambda: rank() == 0)
 
 
 def load(path: Path, pickle: bool, **options: Any) -> Any:
