@@ -1,0 +1,175 @@
+"""Processes that are killed while they store, name and free checkpoints: nothing stored is lost, nothing half-done is given out."""
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import autotrack
+from autotrack.errors import AutotrackError
+from autotrack.objects.keep import Kept
+from autotrack.objects.rebuild import Shelf
+from autotrack.registry.chain import check_chains
+
+SAVING = """
+import hashlib, os, sys, zipfile
+from pathlib import Path
+import autotrack
+from autotrack import saves, sealing
+folder, policy, seed = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+known = os.open(folder / "known", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_SYNC)
+before = []
+with autotrack.init(project="p", log_model={"true": True}.get(policy, policy)) as run:
+    print("ready", flush=True)
+    for step in range(10_000):
+        path = folder / f"{seed}-{step}.pt"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("m/data.pkl", b"\\x80\\x02.")
+            archive.writestr("m/data/0", os.urandom(3000))
+            archive.writestr("m/data/1", b"same" * 5000)
+        os.write(known, f"{hashlib.sha256(path.read_bytes()).hexdigest()} {path}\\n".encode())
+        run.log_checkpoint(path, step=step, score=(step * 7919) % 101, monitor="loss", mode="min")
+        before.append(path)
+        if len(before) > 2:
+            saves.going(run, before[0])
+            before[0].unlink()
+            saves.removed(run, before.pop(0), "rotation", by="test")
+"""
+NAMING = """
+import os, sys
+from pathlib import Path
+import autotrack
+folder, seed = Path(sys.argv[1]), sys.argv[2]
+known = os.open(folder / "named", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_SYNC)
+print("ready", flush=True)
+for number in range(10_000):
+    path = folder / f"{seed}-{number}.bin"
+    path.write_bytes(os.urandom(5000))
+    version = autotrack.checkpoints.register("model", path)
+    os.write(known, f"{version.number} {version.digest}\\n".encode())
+    path.unlink()
+    autotrack.checkpoints.promote("model", "production", why=str(number))
+"""
+FREEING = """
+import autotrack
+print("ready", flush=True)
+while True:
+    autotrack.checkpoints.gc(last=3, apply=True)
+"""
+
+
+def start(code: str, *words: object) -> "subprocess.Popen[str]":
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", code, *map(str, words)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def kill(process: "subprocess.Popen[str]") -> None:
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def is_sound(store: Path, folder: Path, gentle: bool) -> None:
+    """All that is kept is whole and is what was saved; all that the record calls stored is kept, unless gc has run beside it."""
+    saved = (
+        {path: digest for digest, path in map(str.split, (folder / "known").read_text().splitlines())}
+        if (folder / "known").exists()
+        else {}
+    )
+    shelf = Shelf(Kept(store / "objects"))
+    for run, save in shelf.recipes():
+        recipe = shelf.recipe(run, save)
+        assert recipe is not None
+        assert list(shelf.damages(recipe)) == []
+        assert recipe.path not in saved or recipe.digest == saved[recipe.path]
+    for run in autotrack.runs():
+        for one in run.checkpoints:
+            assert one.digest in (None, saved.get(one.path, one.digest))
+            if one.stored and gentle:
+                place = autotrack.checkpoints.get(str(one.id))
+                assert hashlib.sha256(place.read_bytes()).hexdigest() == saved[one.path]
+    assert check_chains(store / "registry").faults == []
+    assert autotrack.checkpoints.verify() == {}
+
+
+def rounds(kills: int) -> tuple[random.Random, int]:
+    seed = int(os.environ.get("AUTOTRACK_TEST_SEED", random.randrange(2**32)))
+    print("seed", seed)
+    return random.Random(seed), kills
+
+
+@pytest.mark.parametrize(
+    "kills", [pytest.param(5, id="quick"), pytest.param(100, id="proof", marks=pytest.mark.proof)]
+)
+@pytest.mark.parametrize("policy", ["all", "true", "auto"])
+def test_a_training_that_is_killed_while_it_stores(
+    store: Path, tmp_path: Path, policy: str, kills: int
+) -> None:
+    chance, count = rounds(kills)
+    for number in range(count):
+        process = start(SAVING, tmp_path, policy, number)
+        time.sleep(chance.uniform(0.0, 0.4))
+        kill(process)
+        is_sound(store, tmp_path, gentle=True)
+        if number % 4 == 3:
+            autotrack.checkpoints.gc(apply=True)
+            left = [
+                path.name for path in (store / "objects").rglob("*") if path.suffix in (".tmp", ".dropping")
+            ]
+            assert left == []
+    assert any(run.checkpoints for run in autotrack.runs())
+
+
+@pytest.mark.parametrize(
+    "kills", [pytest.param(5, id="quick"), pytest.param(100, id="proof", marks=pytest.mark.proof)]
+)
+def test_a_registration_or_promotion_that_is_killed(store: Path, tmp_path: Path, kills: int) -> None:
+    chance, count = rounds(kills)
+    with autotrack.init(project="p"):
+        pass
+    for number in range(count):
+        process = start(NAMING, tmp_path, number)
+        time.sleep(chance.uniform(0.1, 0.6))
+        kill(process)
+        is_sound(store, tmp_path, gentle=True)
+        for line in (tmp_path / "named").read_text().splitlines() if (tmp_path / "named").exists() else ():
+            version, digest = line.split()
+            place = autotrack.checkpoints.get(f"model@v{version}")
+            assert hashlib.sha256(place.read_bytes()).hexdigest() == digest
+    [model] = autotrack.checkpoints.models()
+    assert model.aliases["production"] in {one.number for one in model.versions}
+
+
+@pytest.mark.parametrize(
+    "kills", [pytest.param(5, id="quick"), pytest.param(100, id="proof", marks=pytest.mark.proof)]
+)
+def test_gc_that_is_killed_while_a_training_stores(store: Path, tmp_path: Path, kills: int) -> None:
+    chance, count = rounds(kills)
+    training = start(SAVING, tmp_path, "all", "beside")
+    try:
+        for _ in range(count):
+            process = start(FREEING)
+            time.sleep(chance.uniform(0.1, 0.5))
+            kill(process)
+    finally:
+        kill(training)
+    is_sound(store, tmp_path, gentle=False)
+    for _ in range(2):  # the run is over now, so its checkpoints are free to go
+        autotrack.checkpoints.gc(last=3, apply=True)
+    is_sound(store, tmp_path, gentle=True)
+    [run] = autotrack.runs()
+    try:
+        assert autotrack.checkpoints.get(f"{run.id}:last").exists()
+    except AutotrackError as error:
+        raise AssertionError("the last one is kept by the rule, and is not there") from error
