@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -168,3 +170,38 @@ def test_what_was_announced_and_stayed_is_not_linked(store: Path, tmp_path: Path
         saves.stayed(run, path)
         assert path.stat().st_nlink == 1
     assert taken(store) == 0
+
+
+REFUSED = """
+import os, resource, signal, sys
+from pathlib import Path
+import autotrack
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+path = Path(sys.argv[1])
+path.write_bytes(os.urandom(3_000_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+with autotrack.init(project="p", log_model=True) as run:
+    run.log_checkpoint(path, step=1)
+    run.log({"loss": 0.5}, step=2)
+print("trained on")
+"""
+
+
+def test_a_disk_that_refuses_the_store_leaves_the_training_and_its_file_alone(
+    store: Path, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSED, str(tmp_path / "model.bin")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "trained on\n"
+    assert "is not stored" in done.stderr
+    run = only_run()
+    [one] = run.checkpoints
+    assert (run.status, run.summary["loss"]) == ("finished", 0.5)
+    assert (one.state, one.stored, one.unstored) == ("sealed", None, "File too large")
+    assert (tmp_path / "model.bin").stat().st_size == 3_000_000
+    assert [path.name for path in (store / "objects").rglob("*") if path.suffix in (".tmp", ".pack")] == []
+    assert autotrack.checkpoints.get(run.id) == tmp_path / "model.bin"
