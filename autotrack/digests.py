@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 MOST_FILES = 10_000
 _BUFFER = 1024 * 1024
-_BREATH = 16 * 1024 * 1024
+BREATH = 16 * 1024 * 1024
+"""Bytes of a long reading between two calls of its `pace`."""
 
 
 class Look(NamedTuple):
@@ -85,7 +86,7 @@ def _digest_of_file(path: str, pace: Callable[[], object]) -> str:
         while count := source.readinto(buffer):
             digest.update(view[:count])
             read += count
-            if read >= _BREATH:
+            if read >= BREATH:
                 read = 0
                 pace()
     return digest.hexdigest()

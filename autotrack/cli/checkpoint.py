@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autotrack.cli.context import catalog_of, complete_runs, note, say
-from autotrack.cli.output import age_text, count_text, json_text, number_text, size_text, time_text
-from autotrack.cli.progress import progress
+from autotrack.cli.output import age_text, clean, count_text, json_text, number_text, size_text, time_text
+from autotrack.cli.progress import added, progress
 from autotrack.cli.screen import Screen
 from autotrack.cli.table import Column
 
@@ -183,13 +183,8 @@ def get(
     with catalog_of(ctx) as catalog:
         target = catalog.find(checkpoint)
         with progress("Getting", size=True) as tell:
-            done = [0]
-
-            def told(count: int) -> None:
-                done[0] += count
-                tell(done[0], max(target.size or 0, done[0]))
-
-            say(str(fetch(catalog, target, None if to is None else to.expanduser().absolute(), told)))
+            place = None if to is None else to.expanduser().absolute()
+            say(str(fetch(catalog, target, place, added(tell, target.size or 0))))
 
 
 def resume(
@@ -276,7 +271,7 @@ def _show_model(screen: Screen, model: "Model") -> None:
         screen.wrapped(
             [
                 (f"  {decision.number:>3}  {time_text(_when(body))}  ", "dim"),
-                (f"{body.get('who')}@{body.get('host')}  ", ""),
+                (clean(f"{body.get('who')}@{body.get('host')}  "), ""),
             ],
             _decision_text(body),
             hang=7,
@@ -350,7 +345,7 @@ def _show_target(
         rows += [("problem", save.problem)] if save.problem else []
         rows += [("not stored", save.unstored)] if save.unstored else []
     for name, text in rows:
-        screen.wrapped([("  ", ""), (f"{name:<13} ", "dim")], text, hang=16)
+        screen.wrapped([("  ", ""), (f"{clean(name):<13} ", "dim")], text, hang=16)
     screen.heading("Comes from")
     for step in steps:
         _show_step(screen, step)
@@ -374,7 +369,9 @@ def _show_step(screen: Screen, step: dict[str, Any]) -> None:
     )
     for one in step["data"]:
         screen.wrapped(
-            [("    ", ""), (f"{one['role']} ", "dim")], f"{one['path']} {(one['digest'] or '')[:12]}", hang=6
+            [("    ", ""), (f"{clean(one['role'])} ", "dim")],
+            f"{one['path']} {(one['digest'] or '')[:12]}",
+            hang=6,
         )
     if step["from"] is not None:
         screen.wrapped([("  ", ""), (f"{step['from']['how']} from ", "dim")], step["from"]["path"], hang=4)

@@ -7,7 +7,7 @@ import typer
 from autotrack.cli.checkpoint import SPEC, AsJson
 from autotrack.cli.context import MISTAKE, catalog_of, note, say
 from autotrack.cli.output import count_text, json_text, size_text
-from autotrack.cli.progress import progress
+from autotrack.cli.progress import added, progress
 from autotrack.cli.screen import Screen
 from autotrack.cli.table import Column
 
@@ -28,13 +28,7 @@ def verify(
     from autotrack.catalog.checking import check_kept, kept_bytes
 
     with catalog_of(ctx) as catalog, progress("Checking", size=True, quiet=as_json) as tell:
-        total, done = kept_bytes(catalog, checkpoint), [0]
-
-        def told(count: int) -> None:
-            done[0] += count
-            tell(done[0], max(total, done[0]))
-
-        report = check_kept(catalog, checkpoint, told)
+        report = check_kept(catalog, checkpoint, added(tell, kept_bytes(catalog, checkpoint)))
     if as_json:
         damages = {name: [one._asdict() for one in found] for name, found in report.damages.items()}
         say(

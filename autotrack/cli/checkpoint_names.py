@@ -1,13 +1,20 @@
 """`autotrack checkpoint register, alias, promote, unalias, withdraw, pin, unpin, export`: what becomes of a checkpoint."""
 
+import os
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from autotrack.cli.checkpoint import SPEC, Spec
 from autotrack.cli.context import catalog_of, say
-from autotrack.cli.progress import progress
+from autotrack.cli.progress import added, paced, progress
+from autotrack.digests import look_at
+from autotrack.errors import AutotrackError
+
+if TYPE_CHECKING:
+    from autotrack.catalog.find import Catalog
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="The model's name.")]
 Alias = Annotated[str, typer.Argument(metavar="ALIAS", help="Such as production or candidate.")]
@@ -32,8 +39,8 @@ def register(
     """Make a checkpoint the next version of a model, and keep its bytes in the store."""
     from autotrack.catalog import publish
 
-    with catalog_of(ctx) as catalog, progress("Storing"):
-        version = publish.register(catalog, model, source, note)
+    with catalog_of(ctx) as catalog, progress("Storing", size=True) as tell:
+        version = publish.register(catalog, model, source, note, paced(tell, _size(catalog, source)))
     say(f"{version}")
 
 
@@ -97,9 +104,9 @@ def pin(ctx: typer.Context, checkpoint: Spec) -> None:
     """Keep a checkpoint in the store, whatever the rules of its run or of gc say."""
     from autotrack.catalog import publish
 
-    with catalog_of(ctx) as catalog, progress("Storing"):
+    with catalog_of(ctx) as catalog, progress("Storing", size=True) as tell:
         target = catalog.find(checkpoint)
-        publish.keep(catalog, target)
+        publish.keep(catalog, target, paced(tell, target.size or 0))
     say(f"{target} is pinned")
 
 
@@ -128,6 +135,14 @@ def export(
     """Make a folder with a checkpoint and its card in it."""
     from autotrack.catalog.export import export as write
 
-    with catalog_of(ctx) as catalog, progress("Exporting"):
+    with catalog_of(ctx) as catalog, progress("Exporting", size=True) as tell:
         target = catalog.find(checkpoint)
-        say(str(write(catalog, target, folder.expanduser().absolute(), kind, pickle)))
+        more = added(tell, target.size or 0)
+        say(str(write(catalog, target, folder.expanduser().absolute(), kind, pickle, more)))
+
+
+def _size(catalog: "Catalog", source: str) -> int:
+    """About how many bytes there are to read; a mistake in the name is for the registration to tell."""
+    with suppress(AutotrackError, OSError):
+        return look_at(source).size if os.path.lexists(source) else catalog.find(source).size or 0
+    return 0

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from autotrack.cli.screen import Screen
+from autotrack.digests import BREATH
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -31,6 +32,23 @@ def progress(what: str, size: bool = False, quiet: bool = False) -> Iterator[Tel
         yield bar.tell
     finally:
         bar.close()
+
+
+def added(tell: Tell, total: int) -> Callable[[int], None]:
+    """Takes how much more is done, and tells how much that makes of the total."""
+    done = [0]
+
+    def more(count: int) -> None:
+        done[0] += count
+        tell(done[0], max(total, done[0]))
+
+    return more
+
+
+def paced(tell: Tell, total: int) -> Callable[[], None]:
+    """What is called about every 16 MiB of a long reading, and tells how much of the total that makes."""
+    more = added(tell, total)
+    return lambda: more(BREATH)
 
 
 def _looked_at() -> bool:

@@ -11,7 +11,7 @@ from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
-from autotrack.digests import Look, digest_of_files, look_at
+from autotrack.digests import BREATH, Look, digest_of_files, look_at
 from autotrack.errors import NotWhole
 from autotrack.layout import make_private_folder, write_private
 from autotrack.objects.packs import NEWEST, PackWriter, Pieces, holding, sync_folder
@@ -24,7 +24,6 @@ INLINE = 4096
 _SLICE = 4 * 1024 * 1024
 """What has no parts is cut into pieces of this size."""
 _IN_MEMORY = 16 * 1024 * 1024
-_BREATH = 16 * 1024 * 1024
 
 
 class Added(NamedTuple):
@@ -228,7 +227,7 @@ class _Packing:
 
     def _pause(self, count: int) -> None:
         self._read += count
-        if self._read >= _BREATH:
+        if self._read >= BREATH:
             self._read = 0
             self._pace()
 

@@ -142,7 +142,10 @@ def table_of(pack: Path) -> list[tuple[bytes, int, int]]:
         table = file.read(count * _ROW.size)
     if hashlib.sha256(table).digest() != digest:
         raise NotWhole(f"the table of {pack} is damaged")
-    return list(_ROW.iter_unpack(table))
+    rows = list(_ROW.iter_unpack(table))
+    if any(start < len(MAGIC) or start + length > offset for _, start, length in rows):
+        raise NotWhole(f"the table of {pack} tells of pieces outside of it")
+    return rows
 
 
 class Pieces:

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator
 from io import FileIO
 from typing import NamedTuple
 
+from autotrack.digests import BREATH
 from autotrack.errors import NotWhole
 from autotrack.objects.structure import Part, Structure, structure_of
 from autotrack.objects.torchnames import names_of
 
 Pace = Callable[[], object]
 CHUNK = 1024 * 1024
-_BREATH = 16 * 1024 * 1024
 _MOST_PICKLE = 64 * 1024 * 1024
 _WRITE_AND_WAIT = 7  # SYNC_FILE_RANGE_WAIT_BEFORE | _WRITE | _WAIT_AFTER, sync_file_range(2)
 _DEFLATED = 8
@@ -133,7 +133,7 @@ class _Paced:
 
     def read(self, count: int) -> None:
         self._read += count
-        if self._read >= _BREATH:
+        if self._read >= BREATH:
             self._read = 0
             self._pace()
 
@@ -179,11 +179,14 @@ class _Unpacked(_Crc):
 
     def take(self, view: memoryview) -> None:
         data = bytes(view)
-        while data and self._error is None and self._found <= self._said:
+        while data and self._error is None:
             try:
                 out = self._unpacking.decompress(data, CHUNK)
             except zlib.error as error:
                 self._error = f"it cannot be unpacked ({error})"
+                return
+            if self._found + len(out) > self._said:
+                self._error = f"it unpacks to more than the {self._said} bytes that it is said to have"
                 return
             self._found += len(out)
             super().take(memoryview(out))
@@ -192,6 +195,9 @@ class _Unpacked(_Crc):
     def amiss(self) -> str | None:
         if self._error is not None:
             return self._error
+        rest = self._unpacking.flush()  # the last bytes, where a MiB was full when the input ended
+        self._found += len(rest)
+        super().take(memoryview(rest))
         if self._found != self._said:
             return f"it does not unpack to the {self._said} bytes that it is said to have"
         return super().amiss()
@@ -219,7 +225,7 @@ def _sync(fd: int, pace: Pace) -> None:
     except (OSError, AttributeError):
         write_back = None
     if write_back is not None:
-        for offset in range(0, os.fstat(fd).st_size, _BREATH):
-            write_back(fd, ctypes.c_int64(offset), ctypes.c_int64(_BREATH), _WRITE_AND_WAIT)
+        for offset in range(0, os.fstat(fd).st_size, BREATH):
+            write_back(fd, ctypes.c_int64(offset), ctypes.c_int64(BREATH), _WRITE_AND_WAIT)
             pace()
     os.fsync(fd)

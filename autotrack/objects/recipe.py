@@ -79,7 +79,15 @@ def read_recipe(path: Path) -> Recipe:
         raise NotWhole(f"the recipe {path} is damaged")
     try:
         return _recipe(json.loads(data)[0])
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        IndexError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise NotWhole(f"the recipe {path} is of another format ({error})") from error
 
 

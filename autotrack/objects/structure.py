@@ -6,7 +6,6 @@ an HDF5 file tells its own length (HDF5 File Format Specification 3.0, section I
 """
 
 import io
-import math
 import os
 import struct
 import zipfile
@@ -19,7 +18,7 @@ import orjson
 from autotrack.errors import NotWhole
 
 MOST_PARTS = 1_000_000
-_MOST_DIRECTORY = 256 * 1024 * 1024
+_MOST_DIRECTORY = 32 * 1024 * 1024
 _MOST_HEADER = 100_000_000
 _LOCAL = struct.Struct("<4s5H3I2H")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -204,9 +203,21 @@ def _tensor(name: str, row: dict[str, Any]) -> tuple[str, int, int]:
     shape = row["shape"]
     if not all(type(number) is int and number >= 0 for number in (start, stop, *shape)):
         raise ValueError(name)
-    if (bits := _bits_of(str(row["dtype"]))) and (math.prod(shape) * bits + 7) // 8 != stop - start:
+    if (bits := _bits_of(str(row["dtype"]))) and (_count(shape) * bits + 7) // 8 != stop - start:
         raise NotWhole(f"its tensor {name!r} has {stop - start} bytes, which its shape and type do not make")
     return name, start, stop
+
+
+def _count(shape: list[int]) -> int:
+    """The values of a tensor; of more than any file can have only that they are too many, however long its shape is."""
+    if 0 in shape:
+        return 0
+    count = 1
+    for number in shape:
+        count *= number
+        if count >= 2**64:
+            break
+    return count
 
 
 def _bits_of(dtype: str) -> int:

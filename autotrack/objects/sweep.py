@@ -57,9 +57,11 @@ def sweep(kept: Kept, *, dry: bool, without: Collection[tuple[str, str]] = (), p
             return waste
         for path in waste.leftovers:
             path.unlink(missing_ok=True)
+        written: set[Path | None] = set()
         for plan in plans:
             pace()
-            _carry_out(kept.packs, plan)
+            if plan.pack not in written:  # what is left of one pack may be another, to the byte
+                written.add(_carry_out(kept.packs, plan))
         return waste
 
 
@@ -100,8 +102,9 @@ def _leftovers(kept: Kept) -> Iterator[tuple[Path, int]]:
         yield path, path.stat().st_size
 
 
-def _carry_out(packs: Path, plan: _Plan) -> None:
-    """Write what is used of a pack into a new one, and remove the pack then."""
+def _carry_out(packs: Path, plan: _Plan) -> Path | None:
+    """Write what is used of a pack into a new one, which is returned, and remove the pack then."""
+    new = None
     if plan.used:
         writer = PackWriter(packs)
         try:
@@ -109,10 +112,11 @@ def _carry_out(packs: Path, plan: _Plan) -> None:
                 for digest, offset, length in plan.used:
                     _copy(source, writer, offset, length)
                     writer.end(digest)
-            writer.close()
+            new = writer.close()
         finally:
             writer.discard()
     os.unlink(plan.pack)
+    return new
 
 
 def _copy(source: BinaryIO, writer: PackWriter, offset: int, length: int) -> None:
