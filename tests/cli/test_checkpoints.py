@@ -47,53 +47,6 @@ def fails(invoke: Invoke, *words: object) -> str:
     return " ".join(result.stderr.split())
 
 
-def test_an_empty_store_has_none(invoke: Invoke, store: Path) -> None:
-    with autotrack.init(project="p"):
-        pass
-    result = invoke("checkpoint", "ls")
-    assert result.exit_code == 0
-    assert "No run of this store has saved a checkpoint yet" in result.stderr
-
-
-def test_a_model_goes_its_way(invoke: Invoke, run: str, tmp_path: Path) -> None:
-    assert ok(invoke, "get", f"{run}:best") == f"{tmp_path}/step-1.pt\n"
-    assert ok(invoke, "get", run) == ok(invoke, "get", f"{run}:loss")
-    assert ok(invoke, "get", f"{run}:step=2") == ok(invoke, "resume", run)
-    assert ok(invoke, "register", "detector", f"{run}:step=0", "--note", "a first try") == "detector@v1\n"
-    assert ok(invoke, "register", "detector", tmp_path / "step-1.pt") == "detector@v2\n"
-    assert ok(invoke, "alias", "detector", "candidate", "--version", "v1") == "detector@candidate is v1\n"
-    assert (
-        ok(invoke, "promote", "detector", "production", "-w", "all there is", "-v", "v1")
-        == "detector@production is v1\n"
-    )
-    assert (
-        ok(invoke, "promote", "detector", "production", "-w", "lower loss")
-        == "detector@production is v2 (was v1)\n"
-    )
-    shown = " ".join(ok(invoke, "show", "detector").split())
-    assert "production = v2 (was v1): lower loss; loss 0.9 to 0.25, latency_ms 3.5 to 3.5" in shown
-    assert "(a first try)" in shown
-    assert "detector@production" in ok(invoke, "ls")
-    assert "somebody has moved it" in fails(
-        invoke, "promote", "detector", "production", "-w", "x", "--expect", "v1"
-    )
-    assert (
-        ok(invoke, "unalias", "detector", "candidate") == "detector@candidate stands for nothing (was v1)\n"
-    )
-    assert "has the alias 'production'" in fails(invoke, "withdraw", "detector", "v2", "-w", "x")
-    assert ok(invoke, "withdraw", "detector", "v1", "-w", "too old") == "detector@v1 is withdrawn\n"
-    assert "withdrawn: too old" in " ".join(ok(invoke, "show", "detector").split())
-    saved = (tmp_path / "step-1.pt").read_bytes()
-    (tmp_path / "step-1.pt").unlink()
-    rebuilt = Path(ok(invoke, "get", "detector@production").strip())
-    assert rebuilt.read_bytes() == saved
-    assert (
-        Path(ok(invoke, "get", "detector@v2", "--to", tmp_path / "copy.pt").strip()).read_bytes()
-        == rebuilt.read_bytes()
-    )
-    assert "something already" in fails(invoke, "get", "detector@v2", "--to", tmp_path / "copy.pt")
-
-
 @pytest.mark.parametrize(
     ("words", "says"),
     [
