@@ -222,10 +222,16 @@ class Retention:
         return True
 
     def _drop(self, save: Save) -> None:
-        if save.kept == "stored" and not self._is_wanted(save) and self._kept.drop(self._run.id, save.id):
+        """What the record calls stored is stored, also when the process is killed between the two: so it says so first."""
+        kept, run = self._kept, self._run.id
+        if save.kept != "stored" or self._is_wanted(save) or kept.pin_path(run, save.id).exists():
+            return
+        event_late(self._run, "checkpoint", _event("unstored", save) | {"why": "superseded"})
+        if kept.drop(run, save.id):
             save.kept = ""
-            event_late(self._run, "checkpoint", _event("unstored", save) | {"why": "superseded"})
             self._sweep()
+        else:  # pinned in this very moment
+            self._tell(save, "packed", 0)
 
     def _sweep(self) -> None:
         """Give back what nothing is made of any more, where nobody is storing just now; else the next one does it."""

@@ -7,7 +7,7 @@ version with an alias came from; then those that the caller asks for: the last o
 import os
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from autotrack.catalog.find import Catalog
 from autotrack.catalog.publish import ELSEWHERE, unpin
 from autotrack.catalog.trace import lineage
 from autotrack.digests import look_at
-from autotrack.edit import append_event
+from autotrack.edit import append_events
 from autotrack.errors import NotWhole, StoreError
 from autotrack.index.saves import Checkpoint
 from autotrack.objects.budget import size_below
@@ -125,7 +125,9 @@ def _choose(catalog: Catalog, rules: Rules, recipes: dict[Key, Recipe], found: C
         ours = {run: [one for one in ones if (run, one.id or "") in recipes] for run, ones in saves.items()}
         found.kept |= _by_rules(rules, ours)
     else:
-        found.kept["kept by their runs"] = {key for key in recipes if key in known}
+        found.kept["kept by their runs"] = {
+            key for key in recipes if key in known and known[key].unstored is None
+        }
     wanted = set().union(*found.kept.values())
     found.dropped = sorted(key for key in recipes if key not in wanted)
 
@@ -187,15 +189,17 @@ def _goes_on(catalog: Catalog, run: str) -> bool:
 
 
 def _free_checkpoints(catalog: Catalog, recipes: dict[Key, Recipe], found: Collection, pace: Pace) -> None:
+    """What the record calls stored is stored, also when this is killed between the two: so the record says first that it is not."""
     freed = 0
+    if not found.dry:
+        _tell(catalog, {key: _unstored(recipes[key]) for key in found.dropped})
     for key in list(found.dropped):
         size = size_below(catalog.kept.beside(*key)) + catalog.kept.recipe_path(*key).stat().st_size
         if not found.dry and not _drop(catalog, key):
             found.dropped.remove(key)
+            _tell(catalog, {key: _stored(recipes[key].path, "packed")})
             continue
         freed += size
-        if not found.dry:
-            _tell(catalog, key, {"action": "unstored", "path": recipes[key].path, "why": "gc"})
     found.freed["checkpoints that no rule keeps"] = freed
     _finish_links(catalog, recipes, found)
     if found.dry and not catalog.kept.packs.is_dir():
@@ -223,21 +227,27 @@ def _drop(catalog: Catalog, key: Key) -> bool:
     return catalog.kept.drop(*key)
 
 
-def _tell(catalog: Catalog, key: Key, body: dict[str, Any]) -> None:
-    """Note in the run what became of its checkpoint, if the run is there."""
-    try:
-        run = catalog.index.get(key[0])
-        root = run.dir.name
-        append_event(
-            run.dir,
-            run.project,
-            root,
-            "checkpoint",
-            body | {"save": key[1]},
-            None if root == run.id else run.id,
-        )
-    except (LookupError, StoreError):
-        return
+def _unstored(recipe: Recipe) -> dict[str, Any]:
+    return {"action": "unstored", "path": recipe.path, "why": "gc"}
+
+
+def _stored(path: str, how: str) -> dict[str, Any]:
+    return {"action": "stored", "path": path, "how": how, "new": 0}
+
+
+def _tell(catalog: Catalog, bodies: Mapping[Key, dict[str, Any]]) -> None:
+    """Note in the runs what becomes of their checkpoints, in one journal a run; of a run that is not there nothing is noted."""
+    by_run: dict[str, list[dict[str, Any]]] = {}
+    for (run, save), body in bodies.items():
+        by_run.setdefault(run, []).append(body | {"save": save})
+    for name, events in by_run.items():
+        try:
+            record = catalog.index.get(name)
+            root = record.dir.name
+            child = None if root == record.id else record.id
+            append_events(record.dir, record.project, root, "checkpoint", events, child)
+        except (LookupError, StoreError):
+            continue
 
 
 def _finish_links(catalog: Catalog, recipes: dict[Key, Recipe], found: Collection) -> None:
@@ -268,9 +278,7 @@ def _settled(catalog: Catalog, save: Checkpoint, folder: Path) -> bool:
     if seal is None or seal.digest != save.digest:
         return False
     catalog.kept.settle_linked(save.run, save.id or "", save.path, seal.files)
-    _tell(
-        catalog, (save.run, save.id or ""), {"action": "stored", "path": save.path, "how": "linked", "new": 0}
-    )
+    _tell(catalog, {(save.run, save.id or ""): _stored(save.path, "linked")})
     return True
 
 

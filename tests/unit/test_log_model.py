@@ -205,3 +205,31 @@ def test_a_disk_that_refuses_the_store_leaves_the_training_and_its_file_alone(
     assert (tmp_path / "model.bin").stat().st_size == 3_000_000
     assert [path.name for path in (store / "objects").rglob("*") if path.suffix in (".tmp", ".pack")] == []
     assert autotrack.checkpoints.get(run.id) == tmp_path / "model.bin"
+
+
+DROPPED = """
+import os, sys
+from pathlib import Path
+import autotrack
+from autotrack import sealing
+from autotrack.objects.keep import Kept
+drop = Kept.drop
+def killed(self, run, save):
+    drop(self, run, save)
+    os.kill(os.getpid(), 9)
+Kept.drop = killed
+with autotrack.init(project="p", log_model=True) as run:
+    for step, score in enumerate((0.5, 0.4)):
+        Path(sys.argv[1], f"{step}.bin").write_bytes(os.urandom(1000))
+        run.log_checkpoint(Path(sys.argv[1], f"{step}.bin"), step=step, score=score, monitor="loss", mode="min")
+        sealing.wait(5)
+"""
+
+
+def test_what_the_record_calls_stored_is_stored_though_the_process_died_as_it_was_dropped(
+    tmp_path: Path,
+) -> None:
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", DROPPED, str(tmp_path)], check=False)
+    assert done.returncode == -9
+    first, second = only_run().checkpoints
+    assert (first.stored, first.unstored, second.stored) == (None, "superseded", "packed")
