@@ -232,4 +232,4 @@ def test_what_the_record_calls_stored_is_stored_though_the_process_died_as_it_wa
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", DROPPED, str(tmp_path)], check=False)
     assert done.returncode == -9
     first, second = only_run().checkpoints
-    assert (first.stored, first.unstored, second.stored) == (None, "superseded", "packed")
+    assert (first.stored, first.unstored, second.unstored) == (None, "superseded", None)
