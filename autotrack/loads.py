@@ -45,6 +45,11 @@ def attach(run: "Run") -> None:
         _note(run, _seen.popleft())
 
 
+def forget() -> None:
+    """What was loaded so far is nobody's."""
+    _seen.clear()
+
+
 def _note(run: "Run", path: str) -> None:
     background.submit(partial(_read, run, path))
 

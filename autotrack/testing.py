@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from autotrack import background, face, guard, sealing, session
+from autotrack import background, face, guard, loads, sealing, session
 
 if TYPE_CHECKING:
     from autotrack.index import RunRecord
@@ -83,5 +83,6 @@ def close_runs() -> None:
     session.set_training(None)
     session.set_launched(None)
     background.drain(session.EXIT_SECONDS)
+    loads.forget()
     for name in ("AUTOTRACK_RUN_ID", "AUTOTRACK_OWNER"):
         os.environ.pop(name, None)

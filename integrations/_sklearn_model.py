@@ -1,6 +1,7 @@
 """The fitted estimator itself: nobody else saves it, so it is pickled where that is cheap, and kept."""
 
 import pickle
+from contextlib import suppress
 from time import perf_counter
 from typing import Any
 
@@ -42,6 +43,28 @@ class _Bounded:
         return b"".join(self._parts)
 
 
+class _Traceless(pickle.Pickler):
+    """Remembers the classes that pickling leaves a mark on (`__slotnames__`, which `copyreg` keeps there), to take it off again."""
+
+    def __init__(self, target: _Bounded) -> None:
+        super().__init__(target, protocol=5)
+        self._marked: set[type] = set()
+
+    def reducer_override(self, value: Any) -> Any:
+        """Called for each object before it is pickled, which goes on as always."""
+        kind = type(value)
+        if "__slotnames__" not in kind.__dict__:
+            self._marked.add(kind)
+        return NotImplemented
+
+    def tidy(self) -> None:
+        """Take the marks off."""
+        for kind in self._marked:
+            if "__slotnames__" in kind.__dict__:
+                with suppress(TypeError, AttributeError):
+                    delattr(kind, "__slotnames__")
+
+
 def pickled(estimator: Any, fit_seconds: float) -> tuple[bytes | None, str | None]:
     """The estimator as a pickle; or None, and why: it cannot be pickled, is larger than 16 MiB, or takes more than 0.25 s or a tenth
     of the fit (5 ms at least).
@@ -49,8 +72,12 @@ def pickled(estimator: Any, fit_seconds: float) -> tuple[bytes | None, str | Non
     target = _Bounded(max(_LEAST_SECONDS, min(_SECONDS, _SHARE_OF_FIT * fit_seconds)))
 
     def dump() -> bytes:
-        with quiet():
-            pickle.Pickler(target, protocol=5).dump(estimator)
+        pickler = _Traceless(target)
+        try:
+            with quiet():
+                pickler.dump(estimator)
+        finally:
+            pickler.tidy()
         return target.data()
 
     data, why = reason(dump)

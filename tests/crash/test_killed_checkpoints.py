@@ -146,7 +146,7 @@ def test_a_registration_or_promotion_that_is_killed(store: Path, tmp_path: Path,
         pass
     for number in range(count):
         process = start(NAMING, tmp_path, number)
-        while not (tmp_path / "named").exists():
+        while not (tmp_path / "named").stat().st_size:
             time.sleep(0.05)
         time.sleep(chance.uniform(0.1, 0.6))
         kill(process)

@@ -101,3 +101,16 @@ def test_log_model_false_keeps_none(monkeypatch: pytest.MonkeyPatch) -> None:
     run = only_run()
     assert run.checkpoints == []
     assert "model" not in {row["what"] for row in run.capture_report}
+
+
+def test_pickling_leaves_nothing_on_the_classes() -> None:
+    class Own(Stubborn):
+        def fit(self, x: Any, y: Any) -> "Own":
+            self.classes_ = np.unique(y)
+            return self
+
+    for model in (RandomForestClassifier(2), LogisticRegression(max_iter=200), Own()):
+        kinds = [*type(model).__mro__[:-1]]
+        before = [set(vars(kind)) for kind in kinds]
+        model.fit(X, Y)
+        assert [set(vars(kind)) for kind in kinds] == before
