@@ -134,7 +134,7 @@ def save_table(saves: "list[Checkpoint]", names: dict[tuple[str, str], list[str]
             "size": size_text(one.size),
             "state": " ".join((one.state, *one.marks)),
             "when": age_text(one.saved),
-            "name": ", ".join(names.get((one.run, one.id or ""), [])) or "-",
+            "name": ", ".join(reversed(names.get((one.run, one.id or ""), []))) or "-",
             "path": one.path,
         }
         for key, text in cells.items():

@@ -55,8 +55,9 @@ def _show_report(screen: Screen, report: "KeptReport") -> None:
     looked = f"{count_text(report.checkpoints, 'kept checkpoint')}, {size_text(report.bytes)} when rebuilt"
     screen.text(f"Checked: {looked}.", "dim")
     if report.damages:
+        others = " The others are as they were kept." if len(report.damages) < report.checkpoints else ""
         screen.text(
-            f"{count_text(len(report.damages), 'checkpoint is', 'checkpoints are')} damaged. The others are as they were kept.",
+            f"{count_text(len(report.damages), 'checkpoint is', 'checkpoints are')} damaged.{others}",
             "bold red",
         )
     else:
@@ -136,6 +137,7 @@ def _show(screen: Screen, found: "Collection", budget: "Budget") -> None:
         table[0].add(f"{what} ({len(found.dropped):,})" if what.startswith("checkpoints") else what)
         table[1].add(size_text(size))
     screen.table(table, indent=2)
+    screen.line()
     limit = "no AUTOTRACK_BUDGET is set" if budget.limit is None else f"of {size_text(budget.limit)}"
     screen.text(f"Kept checkpoints take {size_text(budget.used)} on the disk ({limit}).", "dim")
     for problem in found.problems:

@@ -149,7 +149,7 @@ class Kept:
             os.replace(aside, recipe)
             return False
         self.unlink(run, save)
-        os.unlink(aside)
+        aside.unlink(missing_ok=True)
         return True
 
     def _settle(self, recipe: Recipe) -> None:

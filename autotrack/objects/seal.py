@@ -8,6 +8,9 @@ from autotrack.objects.reading import Pace, check
 from autotrack.objects.recipe import KeptFile
 from autotrack.objects.shards import missing
 
+_HOLD_WEIGHTS = (".bin", ".ckpt", ".h5", ".keras", ".npz", ".pt", ".pth", ".safetensors")
+"""A file of such a name is never empty; another one in a folder may be."""
+
 
 class Seal(NamedTuple):
     """A checkpoint that was read to its end: its files with their digests, its own, its format, and what is amiss with it."""
@@ -28,7 +31,7 @@ def seal_of(path: str, look: Look, without: str | None = None, pace: Pace = bool
             checked = check(os.path.join(path, name) if name else path, pace, sync=True)
             size = next(stamp[1] for stamp in look.stamps if stamp[0] == name)
             files.append(KeptFile(name.replace(os.sep, "/"), size, checked.digest, checked.format, None))
-            if checked.problem is not None:
+            if checked.problem is not None and (size or not name or name.endswith(_HOLD_WEIGHTS)):
                 problems.append(f"{name}: {checked.problem}" if name else checked.problem)
         if look_at(path, without) != look:
             return None

@@ -17,7 +17,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from autotrack.digests import look_at
 from autotrack.objects.reading import check
+from autotrack.objects.seal import seal_of
 from autotrack.objects.shards import missing
 from autotrack.objects.torchnames import names_of
 
@@ -247,3 +249,15 @@ def test_a_shard_that_an_index_names_is_missed_and_a_distributed_save_without_it
     assert "written last" in missing(str(tmp_path), ["__0_0.distcp"])[0]
     assert missing(str(tmp_path), ["__0_0.distcp", ".metadata"]) == []
     assert missing(str(tmp_path), ["step/__0_0.distcp", "step/.metadata"]) == []
+
+
+def test_an_empty_file_in_a_folder_is_damage_only_where_weights_should_be(tmp_path: Path) -> None:
+    (tmp_path / "added_tokens.txt").touch()
+    save_file(STATE, tmp_path / "model.safetensors")
+    found = seal_of(str(tmp_path), look_at(str(tmp_path)))
+    assert found is not None
+    assert found.problem is None
+    (tmp_path / "optimizer.pt").touch()
+    found = seal_of(str(tmp_path), look_at(str(tmp_path)))
+    assert found is not None
+    assert found.problem == "optimizer.pt: it is empty"
