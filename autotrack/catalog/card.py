@@ -73,7 +73,7 @@ def _of_run(run: RunRecord, step: Mapping[str, Any]) -> dict[str, Any]:
 def _decisions(catalog: Catalog, target: Target) -> Iterator[str]:
     made = [
         f"- {version}, registered by {version.by}{f': {version.note}' if version.note else ''}"
-        for model in catalog.models()
+        for model in catalog.readable()[0]
         for version in model.versions
         if version.kept == target.kept
     ]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from autotrack.errors import CheckpointNotFound
+from autotrack.errors import CheckpointNotFound, RegistryError
 from autotrack.index import Index
 from autotrack.index.saves import Checkpoint
 from autotrack.layout import Layout
@@ -65,8 +65,18 @@ class Catalog:
         self.shelf = Shelf(self.kept)
 
     def models(self) -> list[Model]:
-        """The named models."""
+        """The named models; RegistryError where the decisions about one of them are damaged."""
         return [read_model(self.layout.registry, name) for name in models_in(self.layout.registry)]
+
+    def readable(self) -> tuple[list[Model], list[str]]:
+        """The named models whose decisions can be read, and what is wrong with the others."""
+        found, problems = [], []
+        for name in models_in(self.layout.registry):
+            try:
+                found.append(read_model(self.layout.registry, name))
+            except RegistryError as error:
+                problems.append(f"The model {name!r} is left out: {error}")
+        return found, problems
 
     def model(self, name: str) -> Model:
         """One model by its name; CheckpointNotFound."""

@@ -67,7 +67,7 @@ def _packages(facts: Any) -> str | None:
 
 
 def _versions(catalog: Catalog, target: Target) -> list[Any]:
-    return [one for model in catalog.models() for one in model.versions if one.kept == target.kept]
+    return [one for model in catalog.readable()[0] for one in model.versions if one.kept == target.kept]
 
 
 def _run(catalog: Catalog, run: str | None) -> RunRecord | None:

@@ -34,7 +34,9 @@ def ls(
 ) -> None:
     """List models, and the checkpoints of runs, newest first."""
     with catalog_of(ctx) as catalog:
-        models = [] if run is not None else catalog.models()
+        models, problems = ([], []) if run is not None else catalog.readable()
+        for problem in problems:
+            note(problem)
         saves = _saves(catalog, run)
         names = _names(models)
         if as_json:
@@ -239,7 +241,7 @@ def show(ctx: typer.Context, checkpoint: Spec, as_json: AsJson = False) -> None:
             return
         target = catalog.find(checkpoint)
         steps = lineage(catalog, target)
-        names = _names(catalog.models()).get(target.kept, [])
+        names = _names(catalog.readable()[0]).get(target.kept, [])
         kept = catalog.kept.has(*target.kept)
         if as_json:
             facts = target.save.__dict__ if target.save is not None else target.version.__dict__

@@ -151,3 +151,15 @@ def names(value: Any) -> set[str]:
     ):
         return set().union(*inner)  # rules by their names
     return set(value).union(*inner)
+
+
+def test_a_damaged_decision_hides_its_own_model_and_no_other(invoke: Invoke, run: str, store: Path) -> None:
+    ok(invoke, "register", "detector", f"{run}:best")
+    ok(invoke, "register", "reader", f"{run}:last")
+    (store / "registry" / "reader" / "1.json").write_bytes(b"{}")
+    result = invoke("checkpoint", "ls")
+    assert result.exit_code == 0
+    assert "detector@v1" in result.stdout
+    assert "'reader' is left out" in " ".join(result.stderr.split())
+    assert "detector@v1" in ok(invoke, "show", f"{run}:best")
+    assert "1.json" in fails(invoke, "gc")
