@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from autotrack.errors import NotWhole, StoreError
 from autotrack.index.saves import Checkpoint
 from autotrack.objects.budget import size_below
 from autotrack.objects.reading import Pace
-from autotrack.objects.recipe import Recipe
+from autotrack.objects.recipe import Recipe, read_recipe
 from autotrack.objects.seal import seal_of
 from autotrack.objects.sweep import NotNow, sweep
 from autotrack.registry.models import Version
@@ -83,11 +84,11 @@ def collect(catalog: Catalog, rules: Rules, *, dry: bool = True, pace: Pace = bo
 
 
 def _recipes(catalog: Catalog, found: Collection, pace: Pace) -> dict[Key, Recipe]:
-    """What is kept, also what a process that died was about to drop: the rules decide of that anew."""
+    """What is kept; a drop that a process began and did not end is ended first."""
     if not found.dry:
         for aside in catalog.kept.folder.glob("*/*.dropping"):
             if not _goes_on(catalog, aside.parent.name):
-                aside.replace(aside.with_suffix(".json"))
+                _end_drop(catalog, aside)
     recipes: dict[Key, Recipe] = {}
     for key in catalog.shelf.recipes():
         pace()
@@ -99,6 +100,19 @@ def _recipes(catalog: Catalog, found: Collection, pace: Pace) -> dict[Key, Recip
         if recipe is not None:
             recipes[key] = recipe
     return recipes
+
+
+def _end_drop(catalog: Catalog, aside: Path) -> None:
+    """What was pinned in that moment, or what the record calls stored all the same, stays, if its bytes are still there."""
+    key = (aside.parent.name, aside.stem)
+    saves = catalog.index.checkpoints().get(key[0], [])
+    if catalog.kept.pin_path(*key).exists() or any(one.id == key[1] and one.stored for one in saves):
+        with suppress(NotWhole, FileNotFoundError):
+            if not list(catalog.shelf.damages(read_recipe(aside))):
+                aside.replace(aside.with_suffix(".json"))
+                return
+    catalog.kept.unlink(*key)
+    aside.unlink(missing_ok=True)
 
 
 def _choose(catalog: Catalog, rules: Rules, recipes: dict[Key, Recipe], found: Collection) -> None:
@@ -194,10 +208,12 @@ def _free_checkpoints(catalog: Catalog, recipes: dict[Key, Recipe], found: Colle
     if not found.dry:
         _tell(catalog, {key: _unstored(recipes[key]) for key in found.dropped})
     for key in list(found.dropped):
-        size = size_below(catalog.kept.beside(*key)) + catalog.kept.recipe_path(*key).stat().st_size
+        size = size_below(catalog.kept.beside(*key)) + _size(catalog.kept.recipe_path(*key))
         if not found.dry and not _drop(catalog, key):
             found.dropped.remove(key)
-            _tell(catalog, {key: _stored(recipes[key].path, "packed")})
+            if catalog.kept.has(*key):  # pinned meanwhile, and not dropped by somebody else
+                linked = any(file.pieces is None for file in recipes[key].files)
+                _tell(catalog, {key: _stored(recipes[key].path, "linked" if linked else "packed")})
             continue
         freed += size
     found.freed["checkpoints that no rule keeps"] = freed
@@ -218,6 +234,13 @@ def _free_checkpoints(catalog: Catalog, recipes: dict[Key, Recipe], found: Colle
     found.freed["left behind by processes that died"] = found.freed.get(
         "left behind by processes that died", 0
     ) + sum(waste.leftovers.values())
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _drop(catalog: Catalog, key: Key) -> bool:

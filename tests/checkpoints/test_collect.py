@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 import autotrack
-from autotrack import checkpoints
+from autotrack import checkpoints, saves
 from autotrack.catalog.find import Catalog
+from autotrack.errors import CheckpointNotFound
 from autotrack.objects.budget import size_below
+from autotrack.objects.keep import Kept
 
 Train = Callable[..., str]
 Save = Callable[..., Path]
@@ -203,3 +205,39 @@ def test_copies_that_were_rebuilt_go_when_nobody_asks_for_them(train: Train, sto
         assert got.exists() is not again
         assert (found.freed["rebuilt copies"] > 0) is again
     assert checkpoints.get(run).exists()
+
+
+def test_a_drop_that_was_killed_half_way_is_finished_and_nothing_of_it_is_offered(
+    store: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "best.bin"
+    path.write_bytes(b"x" * 1000)
+    with autotrack.init(project="p") as run:
+        run.log_checkpoint(path, step=1, score=0.5, monitor="loss", mode="min")
+        saves.going(run, path)
+        path.unlink()
+        saves.removed(run, path, "rotation", by="test")
+    [one] = autotrack.get_run(run.id).checkpoints
+    kept = Kept(store / "objects")
+    recipe = kept.recipe_path(run.id, str(one.id))
+    recipe.rename(recipe.with_suffix(".dropping"))
+    (kept.beside(run.id, str(one.id)) / "best.bin").unlink()
+    autotrack.checkpoints.gc(last=10, apply=True)
+    assert list(kept.folder.rglob("*.*")) == []
+    assert autotrack.checkpoints.verify() == {}
+    with pytest.raises(CheckpointNotFound):
+        autotrack.checkpoints.get(run.id)
+
+
+def test_what_was_pinned_as_it_was_dropped_is_put_back_while_it_is_whole(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(b"x" * 1000)
+    with autotrack.init(project="p", log_model="all") as run:
+        run.log_checkpoint(tmp_path / "model.bin", step=1)
+    [one] = autotrack.get_run(run.id).checkpoints
+    kept = Kept(store / "objects")
+    recipe = kept.recipe_path(run.id, str(one.id))
+    recipe.rename(recipe.with_suffix(".dropping"))
+    kept.pin_path(run.id, str(one.id)).write_bytes(b"user\n")
+    (tmp_path / "model.bin").unlink()
+    autotrack.checkpoints.gc(last=0, apply=True)
+    assert autotrack.checkpoints.get(run.id).read_bytes() == b"x" * 1000
