@@ -120,7 +120,7 @@ class Retention:
         )
 
     def going(self, path: str) -> None:
-        """On the training thread: rotation is about to delete a path, or to write over it."""
+        """On the training thread: rotation is about to delete a path."""
         for save in self._below(path):
             if save.kept in ("", "asked") and self._is_wanted(save):
                 self._link(save)
