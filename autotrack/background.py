@@ -47,6 +47,7 @@ class Helper:
         self.pausing = False
         self._tasks: list[Task] = []
         self._starting = False
+        self._breathing = False
         self._lock = threading.RLock()
 
     def alive(self) -> bool:
@@ -153,15 +154,21 @@ class Helper:
                 time.sleep(min(until, until if task is None else task.due) - now)
 
     def breathe(self) -> None:
-        """Do what is due and what waits, and come back."""
-        while True:
-            task = self._first_task()
-            if task is not None and task.due <= time.monotonic():
-                self._call(task)
-            elif self.jobs.empty() or self._over():
-                return
-            else:
-                self._take(self.jobs.get_nowait())
+        """Do what is due and what waits, and come back. A job that is done meanwhile lets only what is due pass: however many
+        such jobs wait, they never stand inside of one another.
+        """
+        inside, self._breathing = self._breathing, True
+        try:
+            while True:
+                task = self._first_task()
+                if task is not None and task.due <= time.monotonic():
+                    self._call(task)
+                elif inside or self.jobs.empty() or self._over():
+                    return
+                else:
+                    self._take(self.jobs.get_nowait())
+        finally:
+            self._breathing = inside
 
 
 _state = {"helper": Helper()}

@@ -86,14 +86,13 @@ def _submit(job: _Job) -> None:
 
 
 def _work() -> None:
-    """Do what waits. A long reading lets other jobs pass, and one of those may be this one."""
+    """Do what waits, and let other jobs pass between and during it; one of those may be this one."""
     if _at_work:
         return
     try:
         while _waiting:
-            _at_work.append(_waiting[0])
+            _at_work[:] = [_waiting[0]]
             _waiting.popleft().work()
-            _at_work.clear()
             background.breathe()
     finally:
         _at_work.clear()

@@ -1,14 +1,23 @@
 """The helper thread: order, errors, tasks that return, and waiting that holds nothing up."""
 
+import inspect
 import os
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
-from autotrack import background, guard
+from autotrack import background, guard, sealing
+
+
+def until(happened: Callable[[], bool]) -> None:
+    last = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < last
+        time.sleep(0.01)
 
 
 def test_jobs_run_in_order_off_the_calling_thread() -> None:
@@ -47,6 +56,37 @@ def test_tasks_go_on_while_a_job_waits_for_something_outside() -> None:
     assert background.drain(5)
     task.cancel()
     assert len(seen) >= 5
+
+
+def test_however_many_long_jobs_wait_they_are_done_beside_and_not_inside_of_each_other() -> None:
+    depths: list[int] = []
+
+    def long_job() -> None:
+        background.breathe()
+        depths.append(len(inspect.stack(0)))
+        background.breathe()
+
+    free = threading.Event()
+    background.submit(free.wait, 5)
+    for _ in range(1500):
+        background.submit(long_job)
+    free.set()
+    until(lambda: len(depths) == 1500)
+    assert max(depths) < min(depths) + 15
+
+
+def test_hundreds_of_checkpoints_that_wait_to_be_stored_are_stored_while_other_jobs_pass() -> None:
+    done: list[str] = []
+    free = threading.Event()
+    background.submit(free.wait, 5)
+    for number in range(1500):
+        sealing.store_later(lambda number=number: done.append(f"stored {number}"))
+        background.submit(done.append, "other")
+    free.set()
+    until(lambda: len(done) == 3000)
+    assert [text for text in done if text != "other"] == [f"stored {number}" for number in range(1500)]
+    assert done.count("other") == 1500
+    assert done.index("other") < 3
 
 
 def test_a_forked_child_has_a_thread_of_its_own() -> None:
