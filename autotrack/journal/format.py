@@ -38,10 +38,19 @@ def encode(kind: str, seq: int, mono: int, *body: Any) -> bytes:
     except TypeError:
         data = orjson.dumps([kind, seq, mono, *map(spell, body)])
     else:
-        if b"null" in data:
+        if b'"$"' in data or (b"null" in data and _holds_non_finite(body)):
             data = orjson.dumps([kind, seq, mono, *map(spell, body)])
     line = data[:-1] + b","
     return b"%b%d]\n" % (line, zlib.crc32(line))
+
+
+def _holds_non_finite(value: Any) -> bool:
+    """Whether a NaN or an infinity is somewhere inside: orjson writes null for those, as it does for None."""
+    if isinstance(value, dict):
+        return any(map(_holds_non_finite, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(_holds_non_finite, value))
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def spell(value: Any) -> Any:
