@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from math import inf
 from queue import Empty, SimpleQueue
+from threading import get_ident
 from typing import Any
 
 from autotrack.guard import guarded
@@ -172,30 +173,66 @@ class Helper:
 
 
 _state = {"helper": Helper()}
+_held: dict[int, list[Callable[[], object] | Task]] = {}
+"""By thread: what it submits inside of `held()`."""
+
+
+class held:
+    """What this thread submits in the block reaches the helper thread at its end: `with held(): ...`.
+
+    A helper that is woken in the middle of our work takes the interpreter at the caller's next system call, and the caller waits.
+    """
+
+    __slots__ = ("_outermost",)
+
+    def __enter__(self) -> None:
+        self._outermost = get_ident() not in _held
+        if self._outermost:
+            _held[get_ident()] = []
+
+    def __exit__(self, *_: object) -> None:
+        if self._outermost:
+            for job in _held.pop(get_ident(), ()):
+                _put(job)
 
 
 def submit(function: Callable[..., object], *args: Any) -> None:
     """Run a function on the helper thread, after what was submitted before; its errors become a warning."""
-    helper = _state["helper"]
-    if helper.start():
-        helper.jobs.put(lambda: function(*args))
-        return
-    with guarded("work at the interpreter's end"):
-        function(*args)
+    _put(lambda: function(*args))
 
 
 def every(interval: Interval, function: Callable[[], object]) -> Task:
     """Call a function again and again on the helper thread, the first time after one interval (seconds)."""
     task = Task(interval, function)
-    helper = _state["helper"]
-    helper.start()
-    helper.jobs.put(task)
+    _put(task)
     return task
+
+
+def _release() -> list[Callable[[], object] | Task]:
+    """What this thread holds back, which it holds back no longer."""
+    waiting = _held.get(get_ident(), [])
+    jobs, waiting[:] = list(waiting), []
+    return jobs
+
+
+def _put(job: Callable[[], object] | Task) -> None:
+    waiting = _held.get(get_ident()) if _held else None
+    if waiting is not None:
+        waiting.append(job)
+        return
+    helper = _state["helper"]
+    if helper.start() or isinstance(job, Task):
+        helper.jobs.put(job)
+        return
+    with guarded("work at the interpreter's end"):
+        job()
 
 
 def drain(timeout: float) -> bool:
     """Wait until everything submitted before is done; False if that took longer than `timeout` seconds."""
     helper = _state["helper"]
+    for job in _release():
+        helper.jobs.put(job)
     if sys.is_finalizing() or helper.thread is threading.current_thread():
         return helper.jobs.empty()
     if not helper.alive() and (helper.jobs.empty() or not helper.start()):
@@ -243,6 +280,7 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     _state["helper"] = Helper()
+    _held.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from autotrack.deferred import read_later
 from autotrack.errors import NotScalar
 from autotrack.guard import warn
-from autotrack.journal.format import encode, spell
+from autotrack.journal.format import encode
 from autotrack.journal.writer import Journal
 from autotrack.values import is_deferred, number
 
@@ -60,7 +60,7 @@ def _append(run: "Run", kind: str, *body: Any) -> None:
     child = () if run.id == root else (run.id,)
     started = time.monotonic_ns()
     seq = journal.next_seq()
-    journal.write(seq, encode(kind, seq, started, *map(spell, body), *child), started)
+    journal.write(seq, encode(kind, seq, started, *body, *child), started)
     fd = journal.close(wait=False)
     if fd is not None:
         os.close(fd)

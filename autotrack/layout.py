@@ -5,6 +5,7 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 from autotrack.config import setting
@@ -28,6 +29,7 @@ def is_run_id(text: str) -> bool:
     return _RUN_ID.fullmatch(text) is not None
 
 
+@lru_cache(maxsize=256)
 def encode_project(project: str) -> str:
     """A project's name as one folder name: percent-encoded, never empty, never starting with a dot, at most 255 bytes."""
     data = project.encode("utf-8", "surrogatepass") or b" "

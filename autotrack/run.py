@@ -25,7 +25,7 @@ from autotrack.ending import (
 )
 from autotrack.errors import NotScalar
 from autotrack.guard import attempt, guarded, warn
-from autotrack.journal.format import encode, spell
+from autotrack.journal.format import encode
 from autotrack.journal.pace import SLOW_NS
 from autotrack.journal.writer import Journal
 from autotrack.layout import Layout, new_run_id
@@ -388,7 +388,7 @@ class Run(Attachments, ReadBack):
         if not values:
             return
         seq = journal.next_seq()
-        body = [spell(values)] if self._child is None else [spell(values), self._child]
+        body = [values] if self._child is None else [values, self._child]
         journal.write(seq, encode("m", seq, start, step, *body), start)
         self.last_logged = monotonic_ns()
 

@@ -16,22 +16,23 @@ from autotrack.process import rank
 
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 
-_checked: set[Path] = set()
+_checked: dict[Path, Layout] = {}
 """Stores that this process has made or found usable."""
 
 
 def usable(store: Path) -> Layout:
     """The store's layout with its folders made; where that cannot be, the fallback store, with one warning."""
+    known = _checked.get(store)
+    if known is not None and os.path.isdir(known.runs):
+        return known
     layout = Layout(store)
-    if store in _checked and layout.runs.is_dir():
-        return layout
     try:
         layout.create()
         if not os.access(layout.runs, os.W_OK | os.X_OK):
             raise StoreError(f"{store} may not be written by this user.")
     except StoreError as error:
         return _instead(layout, error)
-    _checked.add(store)
+    _checked[store] = layout
     if not setting("DIR") and is_temporary(store):
         warn(
             "temporary-store",

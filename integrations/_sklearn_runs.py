@@ -87,12 +87,13 @@ class Trainings:
         earlier = self._partial.pop(id(estimator), None)
         if earlier is not None:
             earlier.training.finish()
-        training = self._open(type(estimator).__name__)
-        if training is None:
-            return None
-        fit = _Fit(estimator, method, call)
-        with guarded("recording the parameters of an estimator"):
-            _configure(training, fit.config())
+        with background.held():
+            training = self._open(type(estimator).__name__)
+            if training is None:
+                return None
+            fit = _Fit(estimator, method, call)
+            with guarded("recording the parameters of an estimator"):
+                _configure(training, fit.config())
         started = perf_counter()
         return lambda call: _close(training, call, perf_counter() - started, fit.record)
 
@@ -204,11 +205,12 @@ class _Fit:
 def _close(
     training: Training, call: "Call", seconds: float, record: Callable[["Run", "Call", float], None]
 ) -> None:
-    try:
-        with guarded("recording the end of a fit"):
-            record(training.run, call, seconds)
-    finally:  # also when Ctrl-C comes while the score is computed
-        training.finish(call.error)
+    with background.held():
+        try:
+            with guarded("recording the end of a fit"):
+                record(training.run, call, seconds)
+        finally:  # also when Ctrl-C comes while the score is computed
+            training.finish(call.error)
 
 
 def _configure(training: Training, values: dict[str, Any]) -> None:

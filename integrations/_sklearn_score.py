@@ -101,7 +101,8 @@ def train_score(
     states = RandomStates(params)
     budget = max(SECONDS, SHARE_OF_FIT * fit_seconds)
     try:
-        with quiet():
+        # The fit has looked at what the score takes.
+        with quiet(), sys.modules["sklearn"].config_context(skip_parameter_validation=True):
             answer, problem = reason(_within_budget, estimator, given, budget)
     finally:
         moved = states.restore()

@@ -89,6 +89,45 @@ def test_hundreds_of_checkpoints_that_wait_to_be_stored_are_stored_while_other_j
     assert done.index("other") < 3
 
 
+def test_what_is_held_back_reaches_the_thread_at_the_end_of_the_outermost_block_in_its_order() -> None:
+    seen: list[int] = []
+    with background.held():
+        background.submit(seen.append, 1)
+        with background.held():
+            background.submit(seen.append, 2)
+        elsewhere = threading.Thread(target=background.submit, args=(seen.append, 0))
+        elsewhere.start()
+        elsewhere.join()
+        until(lambda: bool(seen))
+        time.sleep(0.05)
+        assert seen == [0]
+    assert background.drain(5)
+    assert seen == [0, 1, 2]
+
+
+def test_who_waits_for_the_thread_inside_of_a_block_waits_for_what_it_held_back_too() -> None:
+    seen: list[int] = []
+    with background.held():
+        background.submit(seen.append, 1)
+        assert background.drain(5)
+        assert seen == [1]
+        background.submit(seen.append, 2)
+    assert background.drain(5)
+    assert seen == [1, 2]
+
+
+def test_a_child_that_is_forked_inside_of_a_block_does_not_do_what_its_parent_will_do() -> None:
+    seen: list[int] = []
+    with background.held():
+        background.submit(seen.append, 1)
+        pid = os.fork()
+    assert background.drain(5)
+    if pid == 0:
+        os._exit(len(seen))
+    assert os.waitpid(pid, 0)[1] == 0
+    assert seen == [1]
+
+
 def test_a_forked_child_has_a_thread_of_its_own() -> None:
     background.submit(time.sleep, 0)
     assert background.drain(5)

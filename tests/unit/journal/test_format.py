@@ -52,7 +52,8 @@ def test_what_json_lacks_comes_back(value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [{"$": "nan"}, {"a": [{"$": "int", "v": "12"}]}, {"a": None, "b": [{"c": -math.inf}]}, {"a": None}]
+    "body",
+    [{"$": "nan"}, {"a": [{"$": "int", "v": "12"}]}, {"a": None, "b": [{"c": -math.inf}]}, {"a": None}],
 )
 def test_a_config_comes_back_as_it_was_given_also_where_it_looks_like_our_spelling(body: object) -> None:
     event = decode(encode("config", 3, 77, {"values": body})[:-1])
