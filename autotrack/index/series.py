@@ -13,7 +13,7 @@ from autotrack.journal.reader import Floats, Ints
 
 CHUNK = 4096
 _SMALL = 64
-_RAW, _PACKED, _EVEN = b"r", b"z", b"e"
+_RAW, _PACKED, _EVEN, _SINGLE, _CHANGES = b"r", b"z", b"e", b"s", b"d"
 _local = threading.local()
 
 
@@ -81,10 +81,19 @@ def unpack_ints(data: bytes) -> Ints:
 
 
 def pack_floats(array: Floats) -> bytes:
-    """64-bit floats as bytes: byte-shuffled, zstd; few of them as they are."""
+    """64-bit floats as bytes, each of them exact: few as they are; those that single precision holds in that; others as they
+    are or as the changes of their bits, whichever takes less; all but few byte-shuffled, zstd.
+    """
+    doubles = array.astype("<f8", copy=False)
     if len(array) <= _SMALL:
-        return _RAW + array.astype("<f8", copy=False).tobytes()
-    return _PACKED + _shuffled(array.astype("<f8", copy=False))
+        return _RAW + doubles.tobytes()
+    bits = np.ascontiguousarray(doubles).view("<i8")
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        singles = doubles.astype("<f4")
+    if bool((singles.astype("<f8").view("<i8") == bits).all()):
+        return _SINGLE + _shuffled(singles)
+    changes = np.concatenate([bits[:1], bits[1:] - bits[:-1]])
+    return min(_PACKED + _shuffled(bits), _CHANGES + _shuffled(changes), key=len)
 
 
 def pack_rows(values: Floats) -> list[bytes]:
@@ -97,8 +106,14 @@ def pack_rows(values: Floats) -> list[bytes]:
 
 def unpack_floats(data: bytes) -> Floats:
     """The inverse of `pack_floats`."""
-    if data[:1] == _RAW:
+    kind = data[:1]
+    if kind == _RAW:
         return np.frombuffer(data, "<f8", offset=1).astype(np.float64)
+    if kind == _SINGLE:
+        return _unshuffled(data, 4).view("<f4").astype(np.float64)
+    if kind == _CHANGES:
+        bits = np.cumsum(_unshuffled(data).view("<i8"), dtype="<i8")
+        return bits.view("<f8").astype(np.float64, copy=False)
     return _unshuffled(data).view("<f8").astype(np.float64, copy=False)
 
 
@@ -120,13 +135,13 @@ def decompress(data: Any) -> bytes:
 
 
 def _shuffled(array: npt.NDArray[Any]) -> bytes:
-    planes = np.ascontiguousarray(np.ascontiguousarray(array).view(np.uint8).reshape(-1, 8).T)
-    return compress(planes.data)
+    bytes_of_each = np.ascontiguousarray(array).view(np.uint8).reshape(-1, array.itemsize)
+    return compress(np.ascontiguousarray(bytes_of_each.T).data)
 
 
-def _unshuffled(data: bytes) -> npt.NDArray[np.uint8]:
+def _unshuffled(data: bytes, width: int = 8) -> npt.NDArray[np.uint8]:
     plain = np.frombuffer(decompress(memoryview(data)[1:]), np.uint8)
-    return np.ascontiguousarray(plain.reshape(8, -1).T).reshape(-1)
+    return np.ascontiguousarray(plain.reshape(width, -1).T).reshape(-1)
 
 
 def stretches_of(limit: int, missing: bool) -> int:
