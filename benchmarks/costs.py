@@ -20,7 +20,7 @@ MEMORY = "\nprint([line.split()[1] for line in open('/proc/self/status') if line
 def calls(lab: Lab) -> dict[str, Result]:
     """`log()` of four scalars; the same in steps of a millisecond; start and finish of further runs."""
     options = lab.amount(
-        {"budget": 0.8, "most": 20_000, "paced": 800}, {"budget": 0.1, "most": 1000, "paced": 50}
+        {"budget": 0.8, "most": 20_000, "paced": 6000}, {"budget": 0.1, "most": 1000, "paced": 50}
     )
     found: dict[str, list[Result]] = {name: [] for name in lab.names}
     for turn in range(lab.amount(4, 1)):
