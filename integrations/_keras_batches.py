@@ -96,11 +96,10 @@ def sizes_of(arguments: dict[str, Any]) -> tuple[int, int] | None:
     if arguments.get("steps_per_epoch") is not None:
         return None
     if type(x).__name__ == "DataLoader" and isinstance(getattr(x, "batch_size", None), int):
-        if type(getattr(x, "batch_sampler", None)).__name__ != "BatchSampler" or not hasattr(
-            x.dataset, "__len__"
-        ):
+        sampler = x.sampler
+        if type(x.batch_sampler).__name__ != "BatchSampler" or not hasattr(sampler, "__len__"):
             return None
-        return x.batch_size, len(x.sampler)
+        return x.batch_size, len(sampler)
     while isinstance(x, list | tuple | dict) and x:
         x = next(iter(x.values() if isinstance(x, dict) else x))
     shape = getattr(x, "shape", None)

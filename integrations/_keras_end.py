@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from autotrack.guard import describe
+from autotrack.guard import describe, reason
 from autotrack.integrations._stopped import Reason, failure
 from autotrack.values import number
 
@@ -57,12 +57,18 @@ def _best(callback: Any) -> dict[str, Any]:
     value, monitor = getattr(callback, "best", None), getattr(callback, "monitor", None)
     if value is None or not isinstance(monitor, str):
         return {}
-    found: dict[str, Any] = {"metric": monitor, "value": number(value)}
+    found: dict[str, Any] = {"metric": monitor, "value": _plain(value)}
     if hasattr(callback, "best_epoch"):
         return found | {"epoch": callback.best_epoch}
     if getattr(callback, "save_best_only", False):
         return found | {"checkpoint": str(callback.filepath)}
     return {}
+
+
+def _plain(value: Any) -> Any:
+    """The number, or the text of what is none: metrics may be arrays, also of one place."""
+    found, problem = reason(number, value)
+    return found if problem is None else str(value)
 
 
 def _short(value: Any) -> str:

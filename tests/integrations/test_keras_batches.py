@@ -84,6 +84,19 @@ def test_the_batches_of_a_data_loader_have_their_own_sizes(store, arm):
     assert run.config["data"]["train"]["x"]["samples"] == ROWS
 
 
+def test_a_data_loader_whose_rows_come_from_an_iterator_is_recorded(store, arm):
+    class Rows(torch.utils.data.IterableDataset):
+        def __iter__(self) -> Any:
+            return zip(torch.tensor(X), torch.tensor(Y), strict=True)
+
+        def __len__(self) -> int:
+            return ROWS
+
+    net().fit(torch.utils.data.DataLoader(Rows(), batch_size=BATCH), verbose=0, callbacks=arm())
+    assert [step for step, _ in points(only_run(), "auto/loss")] == [1, 2, 3, 4]
+    assert "auto/samples_per_second" not in only_run().metrics
+
+
 def test_several_outputs_have_a_loss_each(store, arm):
     inputs = keras.Input((4,))
     outputs = {"a": keras.layers.Dense(1, name="a")(inputs), "b": keras.layers.Dense(1, name="b")(inputs)}
