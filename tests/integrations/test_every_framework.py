@@ -1,0 +1,205 @@
+"""What holds for each of the frameworks with callbacks alike."""
+
+import importlib
+import inspect
+import os
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import autotrack
+from autotrack.run import Run
+from autotrack.testing import only_run
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+
+import keras
+import lightning.pytorch as pl
+import tiny_lightning
+import tiny_transformers
+import transformers
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+FRAMEWORKS = ("lightning", "transformers", "keras")
+PACKAGES = {"lightning": "lightning.pytorch", "transformers": "transformers.trainer", "keras": "keras.src"}
+X, Y = np.ones((8, 4), "float32"), np.ones((8, 1), "float32")
+three = pytest.mark.parametrize("framework", FRAMEWORKS)
+
+
+class Stop(Exception):
+    """Raised by a callback of the user's."""
+
+
+def raises(framework: str) -> Any:
+    """A callback of the user's that fails when the first batch is done."""
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise Stop
+
+    base = {
+        "lightning": pl.Callback,
+        "transformers": transformers.TrainerCallback,
+        "keras": keras.callbacks.Callback,
+    }
+    hook = {"transformers": "on_step_end"}.get(framework, "on_train_batch_end")
+    return type("Fails", (base[framework],), {hook: fail})()
+
+
+def train(framework: str, folder: Path, callbacks: list[Any]) -> tuple[Any, list[Any]]:
+    """Train a new model, always from the same weights; what the call returned, and the weights behind it."""
+    if framework == "lightning":
+        net = tiny_lightning.model(pl)
+        returned = tiny_lightning.trainer(pl, callbacks).fit(net, tiny_lightning.data())
+        return returned, [weight.tolist() for weight in net.parameters()]
+    if framework == "transformers":
+        made = tiny_transformers.trainer(folder, callbacks, max_steps=2)
+        returned = made.train()
+        return returned[:2], [weight.tolist() for weight in made.model.parameters()]
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    history = model.fit(X, Y, batch_size=4, verbose=0, callbacks=callbacks)
+    return history.history, [weight.tolist() for weight in model.get_weights()]
+
+
+def functions(framework: str) -> dict[tuple[str, str], Any]:
+    """What stands in the classes of a framework: by class and name."""
+    found = {}
+    for name, module in list(sys.modules.items()):
+        if name != PACKAGES[framework] and not name.startswith(PACKAGES[framework] + "."):
+            continue
+        for kind in [
+            one for one in vars(module).values() if isinstance(one, type) and one.__module__ == name
+        ]:
+            for attribute, value in list(vars(kind).items()):
+                if isinstance(value, types.FunctionType | classmethod | staticmethod | property):
+                    found[f"{name}.{kind.__qualname__}", attribute] = value
+    return found
+
+
+def looks(value: Any) -> tuple[Any, ...]:
+    function = getattr(value, "__func__", value)
+    names = [getattr(function, name, None) for name in ("__name__", "__qualname__", "__module__", "__doc__")]
+    return type(value), *names, str(inspect.signature(function)), inspect.getfile(inspect.unwrap(function))
+
+
+@pytest.fixture(params=["by hand", "autolog"])
+def callbacks(request: pytest.FixtureRequest, framework: str) -> Iterator[list[Any]]:
+    """The callbacks of a tracked training."""
+    if request.param == "by hand":
+        yield [autotrack.AutoTrack()]
+        return
+    getattr(autotrack, framework).autolog()
+    yield []
+    autotrack.autolog(disable=True)
+
+
+@three
+def test_what_is_replaced_keeps_its_name_signature_and_documentation(store, framework):
+    importlib.import_module(PACKAGES[framework])
+    before = functions(framework)
+    getattr(autotrack, framework).autolog()
+    replaced = {
+        place: value for place, value in functions(framework).items() if value is not before.get(place)
+    }
+    seen = {
+        place: (looks(before[place]), looks(value)) for place, value in replaced.items() if place in before
+    }
+    autotrack.autolog(disable=True)
+    assert seen
+    assert [place for place, (old, new) in seen.items() if old != new] == []
+    after = functions(framework)
+    assert [place for place, value in before.items() if after[place] is not value] == []
+    assert after.keys() == before.keys()
+
+
+@three
+def test_a_run_of_the_users_stays_open_through_trainings_that_end_well_and_badly(
+    store, tmp_path, framework, callbacks
+):
+    with autotrack.init(project="p") as run:
+        train(framework, tmp_path, callbacks)
+        assert run.status == "running"
+        with pytest.raises(Stop):
+            train(framework, tmp_path, [*callbacks, raises(framework)])
+        assert run.status == "running"
+        run.log({"mine": 1.0})
+    done = autotrack.get_run(run.id)
+    assert done.status == "finished"
+    assert "mine" in done.metrics
+    assert [child.status for child in done.children] == ["failed"]
+
+
+@three
+@pytest.mark.parametrize("broken", ["__init__", "log", "update_config", "event", "finish", "_finish"])
+def test_no_error_of_ours_reaches_a_training(store, tmp_path, monkeypatch, framework, callbacks, broken):
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("a bug of ours")
+
+    with autotrack.disabled():
+        expected = train(framework, tmp_path, [])
+    monkeypatch.setitem(autotrack.guard.STRICT, "on", False)
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, broken, fail)
+        with pytest.warns(autotrack.AutotrackWarning, match="a bug of ours"):
+            assert train(framework, tmp_path, callbacks) == expected
+        with pytest.raises(Stop):
+            train(framework, tmp_path, [*callbacks, raises(framework)])
+
+
+@three
+def test_a_store_that_cannot_be_written_stops_no_training(store, tmp_path, monkeypatch, framework, callbacks):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("AUTOTRACK_DIR", str(tmp_path / "file" / ".autotrack"))
+    monkeypatch.setenv("AUTOTRACK_FALLBACK", str(tmp_path / "file" / "fallback"))
+    monkeypatch.setitem(autotrack.guard.STRICT, "on", False)
+    with autotrack.disabled():
+        expected = train(framework, tmp_path, [])
+    with pytest.warns(autotrack.AutotrackWarning):
+        assert train(framework, tmp_path, callbacks) == expected
+
+
+SCORES = (0.5, 0.9, 0.3)
+
+
+def scored(framework: str, folder: Path, callbacks: list[Any], mode: str) -> None:
+    """Three epochs with these scores; the best one so far is kept."""
+    if framework == "lightning":
+        net = tiny_lightning.model(pl)
+        net.on_validation_epoch_end = lambda: net.log("score", SCORES[net.current_epoch])
+        saver = pl.callbacks.ModelCheckpoint(folder, "{epoch}", monitor="score", mode=mode)
+        settings = {"max_epochs": 3, "enable_checkpointing": True, "num_sanity_val_steps": 0}
+        rows = tiny_lightning.data()
+        tiny_lightning.trainer(pl, [saver, *callbacks], **settings).fit(net, rows, rows)
+    elif framework == "transformers":
+        told = iter(SCORES)
+        made = tiny_transformers.trainer(
+            folder, callbacks, num_train_epochs=3, eval_strategy="epoch", save_strategy="epoch", save_total_limit=1,
+            metric_for_best_model="score", greater_is_better=mode == "max", load_best_model_at_end=True,
+        )  # fmt: skip
+        made.compute_metrics = lambda _: {"score": next(told)}
+        made.train()
+    else:
+        tell = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: logs.update(score=SCORES[epoch])
+        )
+        path = folder / "best.keras"
+        saver = keras.callbacks.ModelCheckpoint(path, monitor="score", mode=mode, save_best_only=True)
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        model.fit(X, Y, epochs=3, verbose=0, callbacks=[tell, saver, *callbacks])
+
+
+@three
+@pytest.mark.parametrize(("mode", "best"), [("max", 0.9), ("min", 0.3)])
+def test_the_best_checkpoint_is_the_one_with_the_highest_or_the_lowest_score(
+    store, tmp_path, framework, callbacks, mode, best
+):
+    scored(framework, tmp_path, callbacks, mode)
+    assert [one.score for one in only_run().checkpoints if one.best] == [pytest.approx(best)]
