@@ -14,7 +14,7 @@ import pytest
 
 import autotrack
 from autotrack.run import Run
-from autotrack.testing import only_run
+from autotrack.testing import only_run, points
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
@@ -22,6 +22,7 @@ import keras
 import lightning.pytorch as pl
 import tiny_lightning
 import tiny_transformers
+import torch
 import transformers
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -203,3 +204,66 @@ def test_the_best_checkpoint_is_the_one_with_the_highest_or_the_lowest_score(
 ):
     scored(framework, tmp_path, callbacks, mode)
     assert [one.score for one in only_run().checkpoints if one.best] == [pytest.approx(best)]
+
+
+class Batches(keras.utils.PyDataset):
+    """Four rows at a time, by worker processes."""
+
+    def __init__(self) -> None:
+        super().__init__(workers=2, use_multiprocessing=True)
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> Any:
+        return X[4 * index :][:4], Y[4 * index :][:4]
+
+
+@three
+def test_workers_that_load_data_make_no_runs_and_lose_nothing(store, tmp_path, framework, callbacks):
+    if framework == "lightning":
+        rows = tiny_lightning.data().dataset
+        loader = torch.utils.data.DataLoader(rows, batch_size=4, num_workers=2, persistent_workers=True)
+        tiny_lightning.trainer(pl, callbacks, max_epochs=2).fit(tiny_lightning.model(pl), loader)
+        steps = range(6)
+    elif framework == "transformers":
+        tiny_transformers.trainer(tmp_path, callbacks, dataloader_num_workers=2).train()
+        steps = range(1, 7)
+    else:
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        model.fit(Batches(), epochs=3, verbose=0, callbacks=callbacks)
+        steps = range(1, 7)
+    assert [step for step, _ in points(only_run(), "auto/loss")] == list(steps)
+    assert only_run().status == "finished"
+
+
+@three
+def test_what_is_evaluated_between_trainings_goes_into_the_run_of_its_own_training(
+    store, tmp_path, framework, callbacks
+):
+    evaluations = []
+    for number in range(2):
+        folder = tmp_path / str(number)
+        if framework == "lightning":
+            net, made = tiny_lightning.model(pl), tiny_lightning.trainer(pl, callbacks)
+            made.fit(net, tiny_lightning.data())
+            evaluations.append(lambda made=made, net=net: made.test(net, tiny_lightning.data()))
+        elif framework == "transformers":
+            made = tiny_transformers.trainer(folder, callbacks, max_steps=2)
+            made.train()
+            evaluations.append(made.evaluate)
+        else:
+            model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+            model.compile("sgd", "mse")
+            model.fit(X, Y, verbose=0, callbacks=callbacks)
+            evaluations.append(lambda model=model: model.evaluate(X, Y, verbose=0, callbacks=callbacks))
+    key = {"lightning": "test", "transformers": "eval_loss", "keras": "test_loss"}[framework]
+    first, second = sorted(autotrack.runs(), key=lambda run: run.created)
+    evaluations[0]()
+    assert key in autotrack.get_run(first.id).metrics
+    assert key not in autotrack.get_run(second.id).metrics
+    evaluations[1]()
+    assert autotrack.get_run(second.id).metrics[key].count == 1
+    assert autotrack.get_run(first.id).metrics[key].count == 1
+    assert len(autotrack.runs()) == 2

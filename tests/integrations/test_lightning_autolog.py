@@ -4,7 +4,7 @@ import gc
 import importlib
 
 import pytest
-from tiny_lightning import data, model, trainer
+from tiny_lightning import QUIET, data, model, trainer
 
 import autotrack
 from autotrack.testing import only_run
@@ -34,6 +34,26 @@ def test_autolog_serves_trainers_made_before_it_and_leaves_their_callbacks(store
     assert made.callbacks == before
     run = only_run()
     assert (run.project, tuple(run.tags), run.group) == ("p", ("t",), "g")
+
+
+@pytest.mark.parametrize("given", [None, "one", "list"])
+def test_callbacks_in_every_form_are_taken_and_a_list_that_is_used_twice_is_left_alone(store, pl, given):
+    mine = pl.callbacks.LambdaCallback()
+    callbacks = {None: None, "one": mine, "list": [mine]}[given]
+    settings = {"max_epochs": 1, **QUIET}
+    autotrack.autolog()
+    for _ in range(2):
+        pl.Trainer(callbacks=callbacks, **settings).fit(model(pl), data())
+    autotrack.autolog(disable=True)
+    pl.Trainer(callbacks=callbacks, **settings).fit(model(pl), data())
+    assert callbacks in (None, mine, [mine])
+    pl.Trainer(callbacks=autotrack.AutoTrack(), **settings).fit(model(pl), data())
+    listed = [autotrack.AutoTrack(), mine]
+    for _ in range(2):
+        pl.Trainer(callbacks=listed, **settings).fit(model(pl), data())
+    assert [type(one).__name__ for one in listed] == ["AutoTrack", "LambdaCallback"]
+    assert [run.status for run in autotrack.runs()] == ["finished"] * 5
+    assert not any(run.parent for run in autotrack.runs())
 
 
 @both_names
