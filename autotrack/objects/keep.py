@@ -15,7 +15,7 @@ from autotrack.digests import BREATH, Look, digest_of_files, look_at
 from autotrack.errors import NotWhole
 from autotrack.layout import make_private_folder, write_private
 from autotrack.objects.packs import NEWEST, PackWriter, Pieces, holding, sync_folder
-from autotrack.objects.reading import Pace, Stretch, chunks_of, stretches, tensor_names
+from autotrack.objects.reading import CHUNK, Pace, Stretch, chunks_of, stretches, tensor_names
 from autotrack.objects.recipe import KeptFile, Piece, Recipe, write_recipe
 from autotrack.objects.structure import Part, Structure, structure_of
 
@@ -72,7 +72,7 @@ class Kept:
             known = Pieces(self.packs, NEWEST)
             if held:  # else somebody may be removing what we would rely on
                 known.look()
-            packing = _Packing(PackWriter(self.packs), known, pace)
+            packing = _Packing(PackWriter(self.packs), known, pace, look.size)
             try:
                 files = tuple(packing.file(path, stamp) for stamp in sorted(look.stamps))
                 if not look.is_whole() or look_at_same(path, look) != look:
@@ -178,11 +178,12 @@ def _digest(files: tuple[KeptFile, ...]) -> str:
 class _Packing:
     """The reading of one checkpoint into a pack."""
 
-    def __init__(self, writer: PackWriter, known: Pieces, pace: Pace) -> None:
+    def __init__(self, writer: PackWriter, known: Pieces, pace: Pace, size: int) -> None:
         self.writer = writer
         self._known = known
         self._pace = pace
         self._read = 0
+        self._buffer = memoryview(bytearray(max(CHUNK, min(_IN_MEMORY, size))))
 
     def file(self, path: str, stamp: tuple[str, int, int, int]) -> KeptFile:
         place = os.path.join(path, stamp[0]) if stamp[0] else path
@@ -204,24 +205,22 @@ class _Packing:
     ) -> Piece:
         self._pause(stretch.length)
         if stretch.part is None and stretch.length <= INLINE:
-            data = b"".join(bytes(view) for view in chunks_of(file, stretch))
-            whole(memoryview(data))
-            return Piece(b"", stretch.length, "", data)
-        digest, views = hashlib.sha256(), []
-        for view in chunks_of(file, stretch):
+            for view in chunks_of(file, stretch, self._buffer):
+                whole(view)
+            return Piece(b"", stretch.length, "", bytes(self._buffer[: stretch.length]))
+        digest, at_once = hashlib.sha256(), stretch.length <= len(self._buffer)
+        for view in chunks_of(file, stretch, self._buffer):
             whole(view)
             digest.update(view)
-            if stretch.length <= _IN_MEMORY:
-                views.append(bytes(view))
-            else:  # whether it is known is seen at its end, so it is written in the meantime
+            if not at_once:  # whether it is known is seen at its end, so it is written in the meantime
                 self.writer.write(view)
                 self._pause(len(view))
         key = digest.digest()
         if self.writer.has(key) or self._known.has(key, stretch.length):
             self.writer.forget()
         else:
-            for data in views:
-                self.writer.write(memoryview(data))
+            if at_once:
+                self.writer.write(self._buffer[: stretch.length])
             self.writer.end(key)
         return Piece(key, stretch.length, name)
 

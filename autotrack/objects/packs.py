@@ -14,6 +14,7 @@ from typing import BinaryIO, NamedTuple
 
 from autotrack.errors import NotWhole
 from autotrack.layout import make_private_folder, new_run_id, open_private
+from autotrack.objects.writeback import begin_write_back
 
 MAGIC = b"autotrack pack\x00\x01"
 _FOOT = struct.Struct("<32sQQ16s")
@@ -21,6 +22,8 @@ _ROW = struct.Struct("<32sQQ")
 SUFFIX = ".pack"
 NEWEST = 256
 """How many packs a new one is compared with."""
+_AHEAD = 8 * 1024 * 1024
+"""What has been written goes to the disk in steps of so many bytes, while the next ones are read and hashed."""
 
 
 class Place(NamedTuple):
@@ -43,6 +46,7 @@ class PackWriter:
         self._file: BinaryIO = os.fdopen(fd, "w+b", buffering=0)
         self._write(MAGIC)
         self._end = len(MAGIC)
+        self._begun = 0
         self._rows: dict[bytes, tuple[int, int]] = {}
         self._open_at: int | None = None
 
@@ -67,6 +71,9 @@ class PackWriter:
         start = self._end if self._open_at is None else self._open_at
         self._rows[digest] = (start, self._end - start)
         self._open_at = None
+        if self._end - self._begun >= _AHEAD:
+            begin_write_back(self._file.fileno(), self._begun, self._end - self._begun)
+            self._begun = self._end
 
     def forget(self) -> None:
         """What was written since the last piece is known already."""

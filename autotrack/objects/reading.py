@@ -4,7 +4,6 @@
 (`torch.serialization.set_crc32_options(False)`): those parts count as not checked.
 """
 
-import ctypes
 import errno
 import hashlib
 import os
@@ -17,11 +16,11 @@ from autotrack.digests import BREATH
 from autotrack.errors import NotWhole
 from autotrack.objects.structure import Part, Structure, structure_of
 from autotrack.objects.torchnames import names_of
+from autotrack.objects.writeback import sync_in_steps
 
 Pace = Callable[[], object]
 CHUNK = 1024 * 1024
 _MOST_PICKLE = 64 * 1024 * 1024
-_WRITE_AND_WAIT = 7  # SYNC_FILE_RANGE_WAIT_BEFORE | _WRITE | _WAIT_AFTER, sync_file_range(2)
 _DEFLATED = 8
 
 
@@ -58,17 +57,21 @@ def stretches(structure: Structure, size: int) -> Iterator[Stretch]:
         yield Stretch(None, end, size - end)
 
 
-def chunks_of(file: FileIO, stretch: Stretch) -> Iterator[memoryview]:
-    """The bytes of a stretch, at most 1 MiB at a time and each valid until the next; OSError where the file ends before it."""
-    buffer = memoryview(bytearray(min(CHUNK, stretch.length)))
+def chunks_of(file: FileIO, stretch: Stretch, buffer: memoryview) -> Iterator[memoryview]:
+    """The bytes of a stretch, at most 1 MiB at a time; OSError where the file ends before it.
+
+    They are read into the buffer: one behind the other where it has room for all of them, else each is valid until the next.
+    """
     file.seek(stretch.offset)
-    left = stretch.length
-    while left:
-        view = buffer[: min(left, len(buffer))]
+    whole = stretch.length <= len(buffer)
+    done = 0
+    while done < stretch.length:
+        start = done if whole else 0
+        view = buffer[start : start + min(CHUNK, stretch.length - done)]
         count = file.readinto(view)
         if not count:
             raise OSError(errno.ENODATA, "it became shorter while it was read")
-        left -= count
+        done += count
         yield view[:count]
 
 
@@ -80,9 +83,10 @@ def check(path: str, pace: Pace = bool, sync: bool = False) -> Checked:
     with open(path, "rb", buffering=0) as file:
         structure, problem = _structure(file, os.path.basename(path))
         whole, unchecked, paced = hashlib.sha256(), 0, _Paced(pace)
+        buffer = memoryview(bytearray(CHUNK))
         for stretch in stretches(structure, os.fstat(file.fileno()).st_size):
             test = _test_of(stretch.part)
-            for view in chunks_of(file, stretch):
+            for view in chunks_of(file, stretch, buffer):
                 whole.update(view)
                 test.take(view)
                 paced.read(len(view))
@@ -91,7 +95,7 @@ def check(path: str, pace: Pace = bool, sync: bool = False) -> Checked:
                 problem = f"{label(file, structure, stretch.part)} is damaged: {why}"
             unchecked += test.unchecked
         if sync and problem is None:
-            _sync(file.fileno(), pace)
+            sync_in_steps(file.fileno(), BREATH, pace)
         return Checked(whole.hexdigest(), structure.format, problem, unchecked)
 
 
@@ -216,16 +220,3 @@ def _test_of(part: Part | None) -> _NoTest:
         if part.packed == _DEFLATED and part.unpacked <= 1100 * part.length + 64
         else _NoTest(part.length)
     )
-
-
-def _sync(fd: int, pace: Pace) -> None:
-    """fsync in steps of 16 MiB, where the system can (Linux)."""
-    try:
-        write_back = ctypes.CDLL(None).sync_file_range
-    except (OSError, AttributeError):
-        write_back = None
-    if write_back is not None:
-        for offset in range(0, os.fstat(fd).st_size, BREATH):
-            write_back(fd, ctypes.c_int64(offset), ctypes.c_int64(BREATH), _WRITE_AND_WAIT)
-            pace()
-    os.fsync(fd)
