@@ -208,7 +208,10 @@ class Retention:
             return False
         try:
             Budget(self._run.layout.objects).claim(save.look.size)
-            added = self._kept.add(self._run.id, save.id, inside or save.path, save.look, save.path, pace)
+            known = save.seal.files if save.seal is not None else ()
+            added = self._kept.add(
+                self._run.id, save.id, inside or save.path, save.look, save.path, pace, known
+            )
         except (NoRoom, OSError) as error:
             if save.gone and inside is None:  # rotation was quicker, and has linked it where that is wanted
                 return False

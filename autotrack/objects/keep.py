@@ -5,7 +5,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
@@ -61,20 +61,29 @@ class Kept:
         return self.folder / run / f"{save}.pin"
 
     def add(
-        self, run: str, save: str, path: str, look: Look, name: str | None = None, pace: Pace = bool
+        self,
+        run: str,
+        save: str,
+        path: str,
+        look: Look,
+        name: str | None = None,
+        pace: Pace = bool,
+        known: tuple[KeptFile, ...] = (),
     ) -> Added:
         """Read what was seen at a path into a pack, and write its recipe.
 
-        `name`: the path that the recipe tells of, where the bytes lie elsewhere by now. OSError where it cannot be read or
-        written (`Changed` where something else lies there by now); then nothing is left behind.
+        `name`: the path that the recipe tells of, where the bytes lie elsewhere by now. `known`: what was found when the same
+        look was read before; those files are hashed piece by piece only. OSError where it cannot be read or written
+        (`Changed` where something else lies there by now); then nothing is left behind.
         """
         with holding(self.packs, alone=False) as held:
-            known = Pieces(self.packs, NEWEST)
+            pieces = Pieces(self.packs, NEWEST)
             if held:  # else somebody may be removing what we would rely on
-                known.look()
-            packing = _Packing(PackWriter(self.packs), known, pace, look.size)
+                pieces.look()
+            packing = _Packing(PackWriter(self.packs), pieces, pace, look.size)
+            digests = {file.name: file.digest for file in known}
             try:
-                files = tuple(packing.file(path, stamp) for stamp in sorted(look.stamps))
+                files = tuple(packing.file(path, stamp, digests) for stamp in sorted(look.stamps))
                 if not look.is_whole() or look_at_same(path, look) != look:
                     raise Changed(f"{path} was changed while it was read")
                 size = packing.writer.size
@@ -185,20 +194,23 @@ class _Packing:
         self._read = 0
         self._buffer = memoryview(bytearray(max(CHUNK, min(_IN_MEMORY, size))))
 
-    def file(self, path: str, stamp: tuple[str, int, int, int]) -> KeptFile:
+    def file(self, path: str, stamp: tuple[str, int, int, int], digests: Mapping[str, str]) -> KeptFile:
+        """`digests`: of files that have been read before."""
+        name = stamp[0].replace(os.sep, "/")
+        digest = digests.get(name)
         place = os.path.join(path, stamp[0]) if stamp[0] else path
         with open(place, "rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
             structure = _structure(file, os.path.basename(place))
             names = tensor_names(file, structure)
             whole = hashlib.sha256()
+            take = _ignore if digest else whole.update
             pieces = [
-                self._piece(file, piece, _name(piece.part, names, structure.format), whole.update)
+                self._piece(file, piece, _name(piece.part, names, structure.format), take)
                 for stretch in stretches(structure, size)
                 for piece in _cut(stretch)
             ]
-        name = stamp[0].replace(os.sep, "/")
-        return KeptFile(name, size, whole.hexdigest(), structure.format, tuple(pieces))
+        return KeptFile(name, size, digest or whole.hexdigest(), structure.format, tuple(pieces))
 
     def _piece(
         self, file: FileIO, stretch: Stretch, name: str, whole: Callable[[memoryview], object]
@@ -229,6 +241,10 @@ class _Packing:
         if self._read >= BREATH:
             self._read = 0
             self._pace()
+
+
+def _ignore(view: memoryview) -> None:
+    """The file's digest is known."""
 
 
 def _structure(file: FileIO, name: str) -> Structure:

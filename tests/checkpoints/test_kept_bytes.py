@@ -20,6 +20,7 @@ from autotrack.objects.keep import Kept
 from autotrack.objects.packs import packs_in
 from autotrack.objects.rebuild import Shelf, changed_parts
 from autotrack.objects.recipe import Recipe
+from autotrack.objects.seal import seal_of
 from autotrack.objects.sweep import NotNow, sweep
 
 
@@ -67,6 +68,25 @@ def test_ten_saves_of_a_frozen_backbone_take_less_than_a_fifth_and_come_back_byt
         (tmp_path / "again").unlink()
     changed, same = changed_parts(recipe(kept, paths[0].stem), recipe(kept, paths[1].stem))
     assert (changed, same > 40) == (["data.pkl", "state_dict.19.weight"], True)
+
+
+def test_what_was_read_before_gets_the_same_recipe_and_is_hashed_anew_where_it_was_not(
+    kept: Kept, tmp_path: Path
+) -> None:
+    folder = tmp_path / "checkpoint-5"
+    series(folder / "a", count=2)
+    (folder / "large.bin").write_bytes(random.Random(0).randbytes(9 * 1024 * 1024))
+    look = look_at(str(folder))
+    seal = seal_of(str(folder), look)
+    assert seal is not None
+    kept.add("run", "unread", str(folder), look)
+    kept.add("run", "read", str(folder), look, known=seal.files)
+    kept.add("run", "half", str(folder), look, known=seal.files[:1])
+    unread = recipe(kept, "unread")
+    assert unread.digest == seal.digest
+    assert [recipe(kept, save) for save in ("read", "half")] == [
+        unread._replace(save=save) for save in ("read", "half")
+    ]
 
 
 def test_folders_odd_names_empty_files_and_unknown_formats_come_back(kept: Kept, tmp_path: Path) -> None:
