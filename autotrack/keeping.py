@@ -7,16 +7,18 @@ every one. False: none. What is neither best nor last any more is dropped again,
 
 import errno
 import os
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from autotrack.config import setting
-from autotrack.digests import Look
+from autotrack.digests import Look, look_at
 from autotrack.errors import NoRoom, NotWhole
 from autotrack.guard import guarded, warn
 from autotrack.late import event_late
+from autotrack.mounts import holds_what_is_read, kind_of
 from autotrack.options import LogModel, log_model_choice
-from autotrack.sealing import pace, store_later
+from autotrack.sealing import pace, seal_later, seal_now, store_later
 
 if TYPE_CHECKING:
     from autotrack.objects.keep import Kept
@@ -97,6 +99,33 @@ class Retention:
         for one in left:
             if one.kept == "stored" and not self._is_wanted(one):
                 store_later(partial(self._drop, one))
+
+    def read_later(self, save: Save) -> None:
+        """Have a new checkpoint read on the helper thread: into the store at once where it is to be there, else to know it."""
+        if self.policy in (True, "all") and save.look.is_whole():
+            store_later(partial(self._read_into_store, save))
+        else:
+            seal_later(save.path, save.look, save.without, partial(self.sealed, save))
+
+    def _read_into_store(self, save: Save) -> None:
+        """What cannot be stored that way is read as the others are, and `_store` tells why."""
+        from autotrack.objects.budget import Budget
+
+        if self._is_to_be_stored(save) and not holds_what_is_read(kind_of(save.path)):
+            with suppress(NoRoom, NotWhole, OSError):
+                Budget(self._run.layout.objects).claim(save.look.size)
+                take = partial(self._take_if_same, save)
+                added = self._kept.add(self._run.id, save.id, save.path, save.look, None, pace, (), take)
+                self._is_stored(save, added.new)
+        if save.seal is None:
+            seal_now(save.path, save.look, save.without, partial(self.sealed, save))
+        elif save.seal.problem is None and not save.kept:
+            self._store(save)
+
+    def _take_if_same(self, save: Save, seal: "Seal") -> None:
+        if look_at(save.path, save.without) != save.look:
+            raise FileNotFoundError(errno.ENOENT, "it was changed while it was read", save.path)
+        self._take(save, seal)
 
     def sealed(self, save: Save, seal: "Seal") -> None:
         """On the helper thread: a checkpoint was read and is known by its digest."""
@@ -218,11 +247,14 @@ class Retention:
             save.kept = ""
             self._not_kept(save, f"{getattr(error, 'strerror', None) or error}")
             return False
-        if save.kept == "linked" and inside is None:  # rotation came meanwhile
+        self._is_stored(save, added.new, was_linked=inside is not None)
+        return True
+
+    def _is_stored(self, save: Save, new: int, was_linked: bool = False) -> None:
+        if save.kept == "linked" and not was_linked:  # rotation came meanwhile
             self._kept.unlink(self._run.id, save.id)
         save.kept = "stored"
-        self._tell(save, "packed", added.new)
-        return True
+        self._tell(save, "packed", new)
 
     def _drop(self, save: Save) -> None:
         """What the record calls stored is stored, also when the process is killed between the two: so it says so first."""

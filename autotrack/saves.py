@@ -7,13 +7,11 @@ when it reads what was saved follows in an event of its own: "sealed" or "damage
 import os
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from autotrack.digests import look_at
 from autotrack.late import event_late
 from autotrack.layout import new_run_id
-from autotrack.sealing import seal_later
 from autotrack.steps import step_number
 from autotrack.values import number
 
@@ -70,7 +68,7 @@ def saved(
         save = Save(body["id"], place, look, without, body["score"], monitor, mode)
         retention = retention_of(run)
         retention.saved(save)
-        seal_later(place, look, without, partial(retention.sealed, save))
+        retention.read_later(save)
 
 
 _enclosed: ContextVar[int] = ContextVar("autotrack_saving", default=0)

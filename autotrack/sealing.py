@@ -7,6 +7,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from autotrack import background
@@ -42,23 +43,24 @@ def pace() -> None:
 
 
 def seal_later(path: str, look: Look, without: str | None, take: Callable[["Seal"], object]) -> None:
-    """Hand the seal of what was seen at a path to `take`, on the helper thread; nothing where it is not there any more.
+    """Hand the seal of what was seen at a path to `take`, on the helper thread; nothing where it is not there any more."""
+    if look.is_whole():
+        _submit(_Job(partial(seal_now, path, look, without, take), stores=False))
+
+
+def seal_now(path: str, look: Look, without: str | None, take: Callable[["Seal"], object]) -> None:
+    """The same on this thread, which is the helper's.
 
     A training may remove at any moment what it has saved, and is not to fail because we read it: where reading could keep a
     file from being removed it is not read.
     """
+    if holds_what_is_read(kind_of(path)):
+        return
+    from autotrack.objects.seal import seal_of
 
-    def work() -> None:
-        if holds_what_is_read(kind_of(path)):
-            return
-        from autotrack.objects.seal import seal_of
-
-        seal = seal_of(path, look, without, pace)
-        if seal is not None:
-            take(seal)
-
-    if look.is_whole():
-        _submit(_Job(work, stores=False))
+    seal = seal_of(path, look, without, pace)
+    if seal is not None:
+        take(seal)
 
 
 def store_later(work: Callable[[], object]) -> None:

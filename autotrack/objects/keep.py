@@ -5,7 +5,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
@@ -15,10 +15,23 @@ from autotrack.digests import BREATH, Look, digest_of_files, look_at
 from autotrack.errors import NotWhole
 from autotrack.layout import make_private_folder, write_private
 from autotrack.objects.packs import NEWEST, PackWriter, Pieces, holding, sync_folder
-from autotrack.objects.reading import CHUNK, Pace, Stretch, chunks_of, stretches, tensor_names
+from autotrack.objects.reading import (
+    CHUNK,
+    Pace,
+    Stretch,
+    chunks_of,
+    problem_of,
+    stretches,
+    structure_and_problem,
+    tensor_names,
+    test_of,
+)
 from autotrack.objects.recipe import KeptFile, Piece, Recipe, write_recipe
-from autotrack.objects.structure import Part, Structure, structure_of
+from autotrack.objects.seal import Seal, seal_from
+from autotrack.objects.structure import Part
+from autotrack.objects.writeback import sync_in_steps
 
+Taker = Callable[[memoryview], object]
 INLINE = 4096
 """Bytes between parts up to this many stand in the recipe itself."""
 _SLICE = 4 * 1024 * 1024
@@ -69,23 +82,30 @@ class Kept:
         name: str | None = None,
         pace: Pace = bool,
         known: tuple[KeptFile, ...] = (),
+        take: Callable[[Seal], object] | None = None,
     ) -> Added:
         """Read what was seen at a path into a pack, and write its recipe.
 
         `name`: the path that the recipe tells of, where the bytes lie elsewhere by now. `known`: what was found when the same
-        look was read before; those files are hashed piece by piece only. OSError where it cannot be read or written
-        (`Changed` where something else lies there by now); then nothing is left behind.
+        look was read before; those files are hashed piece by piece only. `take`: it has not been read before, so it is also
+        checked and brought to the disk, and this is told what was found before anything is kept. OSError where it cannot be read
+        or written (`Changed` where something else lies there by now), NotWhole where it is damaged and `take` was told so; then
+        nothing is left behind.
         """
         with holding(self.packs, alone=False) as held:
             pieces = Pieces(self.packs, NEWEST)
             if held:  # else somebody may be removing what we would rely on
                 pieces.look()
-            packing = _Packing(PackWriter(self.packs), pieces, pace, look.size)
+            packing = _Packing(PackWriter(self.packs), pieces, pace, look.size, tested=take is not None)
             digests = {file.name: file.digest for file in known}
             try:
                 files = tuple(packing.file(path, stamp, digests) for stamp in sorted(look.stamps))
                 if not look.is_whole() or look_at_same(path, look) != look:
                     raise Changed(f"{path} was changed while it was read")
+                if take is not None:
+                    take(seal := packing.seal(path, look, files))
+                    if seal.problem is not None:
+                        raise NotWhole(seal.problem)
                 size = packing.writer.size
                 packing.writer.close()
             finally:
@@ -187,11 +207,15 @@ def _digest(files: tuple[KeptFile, ...]) -> str:
 class _Packing:
     """The reading of one checkpoint into a pack."""
 
-    def __init__(self, writer: PackWriter, known: Pieces, pace: Pace, size: int) -> None:
+    def __init__(
+        self, writer: PackWriter, known: Pieces, pace: Pace, size: int, tested: bool = False
+    ) -> None:
         self.writer = writer
         self._known = known
         self._pace = pace
         self._read = 0
+        self._tested = tested
+        self._problems: dict[str, str | None] = {}
         self._buffer = memoryview(bytearray(max(CHUNK, min(_IN_MEMORY, size))))
 
     def file(self, path: str, stamp: tuple[str, int, int, int], digests: Mapping[str, str]) -> KeptFile:
@@ -201,29 +225,40 @@ class _Packing:
         place = os.path.join(path, stamp[0]) if stamp[0] else path
         with open(place, "rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
-            structure = _structure(file, os.path.basename(place))
+            structure, problem = structure_and_problem(file, os.path.basename(place))
             names = tensor_names(file, structure)
             whole = hashlib.sha256()
-            take = _ignore if digest else whole.update
-            pieces = [
-                self._piece(file, piece, _name(piece.part, names, structure.format), take)
-                for stretch in stretches(structure, size)
-                for piece in _cut(stretch)
-            ]
+            pieces = []
+            for stretch in (piece for each in stretches(structure, size) for piece in _cut(each)):
+                test = test_of(stretch.part if self._tested else None)
+                takers = (test.take,) if digest else (test.take, whole.update)
+                pieces.append(
+                    self._piece(file, stretch, _name(stretch.part, names, structure.format), takers)
+                )
+                problem = problem or problem_of(test, file, structure, stretch.part)
+            self._problems[name] = problem
+            if self._tested:
+                sync_in_steps(file.fileno(), BREATH, self._pace)
         return KeptFile(name, size, digest or whole.hexdigest(), structure.format, tuple(pieces))
 
-    def _piece(
-        self, file: FileIO, stretch: Stretch, name: str, whole: Callable[[memoryview], object]
-    ) -> Piece:
+    def seal(self, path: str, look: Look, files: tuple[KeptFile, ...]) -> Seal:
+        """What was found in reading all files, each to its end."""
+        return seal_from(
+            path, look, [(file._replace(pieces=None), self._problems[file.name]) for file in files]
+        )
+
+    def _piece(self, file: FileIO, stretch: Stretch, name: str, takers: Sequence[Taker]) -> Piece:
         self._pause(stretch.length)
         if stretch.part is None and stretch.length <= INLINE:
             for view in chunks_of(file, stretch, self._buffer):
-                whole(view)
+                for take in takers:
+                    take(view)
             return Piece(b"", stretch.length, "", bytes(self._buffer[: stretch.length]))
         digest, at_once = hashlib.sha256(), stretch.length <= len(self._buffer)
         for view in chunks_of(file, stretch, self._buffer):
-            whole(view)
             digest.update(view)
+            for take in takers:
+                take(view)
             if not at_once:  # whether it is known is seen at its end, so it is written in the meantime
                 self.writer.write(view)
                 self._pause(len(view))
@@ -241,18 +276,6 @@ class _Packing:
         if self._read >= BREATH:
             self._read = 0
             self._pace()
-
-
-def _ignore(view: memoryview) -> None:
-    """The file's digest is known."""
-
-
-def _structure(file: FileIO, name: str) -> Structure:
-    """The parts of a file, none of one that is damaged: it can be kept all the same."""
-    try:
-        return structure_of(file, name)
-    except NotWhole:
-        return Structure("unknown", ())
 
 
 def _name(part: Part | None, names: dict[str, str], format: str) -> str:

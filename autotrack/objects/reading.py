@@ -81,29 +81,34 @@ def check(path: str, pace: Pace = bool, sync: bool = False) -> Checked:
     `sync`: it is also brought to the disk, in small steps, so that what else this thread has to sync waits for none of them long.
     """
     with open(path, "rb", buffering=0) as file:
-        structure, problem = _structure(file, os.path.basename(path))
+        structure, problem = structure_and_problem(file, os.path.basename(path))
         whole, unchecked, paced = hashlib.sha256(), 0, _Paced(pace)
         buffer = memoryview(bytearray(CHUNK))
         for stretch in stretches(structure, os.fstat(file.fileno()).st_size):
-            test = _test_of(stretch.part)
+            test = test_of(stretch.part)
             for view in chunks_of(file, stretch, buffer):
                 whole.update(view)
                 test.take(view)
                 paced.read(len(view))
-            why = test.amiss()
-            if why is not None and problem is None:
-                problem = f"{label(file, structure, stretch.part)} is damaged: {why}"
+            problem = problem or problem_of(test, file, structure, stretch.part)
             unchecked += test.unchecked
         if sync and problem is None:
             sync_in_steps(file.fileno(), BREATH, pace)
         return Checked(whole.hexdigest(), structure.format, problem, unchecked)
 
 
-def _structure(file: FileIO, name: str) -> tuple[Structure, str | None]:
+def structure_and_problem(file: FileIO, name: str) -> tuple[Structure, str | None]:
+    """The parts of a file; none of one that is damaged, and why."""
     try:
         return structure_of(file, name), None
     except NotWhole as error:
         return Structure("unknown", ()), str(error)
+
+
+def problem_of(test: "Test", file: FileIO, structure: Structure, part: Part | None) -> str | None:
+    """What is amiss with a part, all bytes of which were taken by its test."""
+    why = test.amiss()
+    return None if why is None else f"{label(file, structure, part)} is damaged: {why}"
 
 
 def label(file: FileIO, structure: Structure, part: Part | None) -> str:
@@ -142,8 +147,8 @@ class _Paced:
             self._pace()
 
 
-class _NoTest:
-    """Nothing is known of what the bytes should be."""
+class Test:
+    """Whether bytes are what they should be; of these nothing is known."""
 
     def __init__(self, unchecked: int) -> None:
         self.unchecked = unchecked
@@ -156,7 +161,7 @@ class _NoTest:
         return None
 
 
-class _Crc(_NoTest):
+class _Crc(Test):
     """The bytes themselves."""
 
     def __init__(self, part: Part) -> None:
@@ -207,16 +212,17 @@ class _Unpacked(_Crc):
         return super().amiss()
 
 
-def _test_of(part: Part | None) -> _NoTest:
+def test_of(part: Part | None) -> Test:
+    """What the bytes of a part are to be given to, to know whether they are right."""
     if part is None:
-        return _NoTest(0)
+        return Test(0)
     if part.crc is None:
-        return _NoTest(part.length)
+        return Test(part.length)
     if part.packed == 0:
         return _Crc(part)
     # Deflate packs to a thousandth at best; what says that it unpacks to more is not worth the time it would take.
     return (
         _Unpacked(part)
         if part.packed == _DEFLATED and part.unpacked <= 1100 * part.length + 64
-        else _NoTest(part.length)
+        else Test(part.length)
     )

@@ -1,6 +1,7 @@
 """What is known of a checkpoint once it was read to its end."""
 
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from autotrack.digests import Look, digest_of_files, look_at
@@ -25,21 +26,28 @@ def seal_of(path: str, look: Look, without: str | None = None, pace: Pace = bool
     """Read what was seen at a path; None where that does not lie there now, or cannot be read."""
     if not look.is_whole():
         return None
-    files, problems = [], []
+    found: list[tuple[KeptFile, str | None]] = []
     try:
-        for name, *_ in sorted(look.stamps):
+        for name, size, *_ in sorted(look.stamps):
             checked = check(os.path.join(path, name) if name else path, pace, sync=True)
-            size = next(stamp[1] for stamp in look.stamps if stamp[0] == name)
-            files.append(KeptFile(name.replace(os.sep, "/"), size, checked.digest, checked.format, None))
-            if checked.problem is not None and (size or not name or name.endswith(_HOLD_WEIGHTS)):
-                problems.append(f"{name}: {checked.problem}" if name else checked.problem)
-        if look_at(path, without) != look:
-            return None
-        problems += missing(path, [file.name for file in files]) if look.files is not None else []
+            file = KeptFile(name.replace(os.sep, "/"), size, checked.digest, checked.format, None)
+            found.append((file, checked.problem))
+        return None if look_at(path, without) != look else seal_from(path, look, found)
     except OSError:
         return None
+
+
+def seal_from(path: str, look: Look, found: Sequence[tuple[KeptFile, str | None]]) -> Seal:
+    """The seal of files that were read to their ends, each with what is amiss with it. OSError where their index cannot be read."""
+    files = tuple(file for file, _ in found)
+    problems = [
+        f"{file.name}: {problem}" if file.name else problem
+        for file, problem in found
+        if problem is not None and (file.size or not file.name or file.name.endswith(_HOLD_WEIGHTS))
+    ]
+    problems += missing(path, [file.name for file in files]) if look.files is not None else []
     formats = sorted({file.format for file in files} - {"file", "unknown"}) or ["file"]
     digest = (
         files[0].digest if look.files is None else digest_of_files({one.name: one.digest for one in files})
     )
-    return Seal(tuple(files), digest, ", ".join(formats), "; ".join(problems[:5]) or None)
+    return Seal(files, digest, ", ".join(formats), "; ".join(problems[:5]) or None)

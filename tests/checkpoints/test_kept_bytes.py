@@ -20,7 +20,7 @@ from autotrack.objects.keep import Kept
 from autotrack.objects.packs import packs_in
 from autotrack.objects.rebuild import Shelf, changed_parts
 from autotrack.objects.recipe import Recipe
-from autotrack.objects.seal import seal_of
+from autotrack.objects.seal import Seal, seal_of
 from autotrack.objects.sweep import NotNow, sweep
 
 
@@ -87,6 +87,27 @@ def test_what_was_read_before_gets_the_same_recipe_and_is_hashed_anew_where_it_w
     assert [recipe(kept, save) for save in ("read", "half")] == [
         unread._replace(save=save) for save in ("read", "half")
     ]
+
+
+def test_reading_into_a_pack_finds_what_reading_finds_and_keeps_nothing_damaged(
+    kept: Kept, tmp_path: Path
+) -> None:
+    (folder := tmp_path / "checkpoint-5").mkdir()
+    torch.save({"encoder": torch.ones(5000), "head": torch.zeros(7)}, folder / "model.pt")
+    (folder / "large.bin").write_bytes(random.Random(0).randbytes(9 * 1024 * 1024))
+    (folder / "empty").touch()
+    found: list[Seal] = []
+    kept.add("run", "whole", str(folder), look_at(str(folder)), take=found.append)
+    assert found == [seal_of(str(folder), look_at(str(folder)))]
+    assert recipe(kept, "whole").digest == found[0].digest
+    before = sorted(os.walk(kept.packs.parent))
+    data = bytearray((folder / "model.pt").read_bytes())
+    data[data.index(torch.ones(9).numpy().tobytes()) + 5] ^= 1
+    (folder / "model.pt").write_bytes(data)
+    with pytest.raises(NotWhole, match="'encoder'"):
+        kept.add("run", "damaged", str(folder), look_at(str(folder)), take=found.append)
+    assert found[1:] == [seal_of(str(folder), look_at(str(folder)))]
+    assert sorted(os.walk(kept.packs.parent)) == before
 
 
 def test_folders_odd_names_empty_files_and_unknown_formats_come_back(kept: Kept, tmp_path: Path) -> None:
@@ -269,7 +290,6 @@ def test_a_link_keeps_the_bytes_that_lose_their_name(kept: Kept, tmp_path: Path)
     path.unlink()
     assert (folder / "model.pt").read_bytes() == data
     assert Shelf(kept).recipe("run", "save") is None
-    from autotrack.objects.seal import seal_of
 
     seal = seal_of(str(folder / "model.pt"), look_at(str(folder / "model.pt")))
     assert seal is not None
