@@ -91,6 +91,19 @@ def test_all_stores_every_one(tmp_path: Path, limit: int | None) -> None:
     assert autotrack.checkpoints.verify() == {}
 
 
+@pytest.mark.parametrize("log_model", [True, "all"])
+def test_the_end_of_a_run_waits_for_the_storing_of_what_has_not_been_read_yet(
+    log_model: str | bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealing, "LONGEST_WAIT", 0.0)  # as if reading took longer than that
+    path = tmp_path / "model.bin"
+    path.write_bytes(os.urandom(20_000_000))
+    with autotrack.init(project="p", log_model=log_model) as run:
+        run.log_checkpoint(path)
+    path.unlink()
+    assert stored() == [(None, "packed")]
+
+
 def test_false_stores_none(store: Path, tmp_path: Path) -> None:
     train(tmp_path / "ck", False, limit=1)
     assert stored() == []
