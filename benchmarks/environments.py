@@ -17,9 +17,9 @@ ROOT = HERE.parent
 SECONDS = 1800  # for one installation
 
 
-def peers() -> dict[str, dict[str, Any]]:
+def peers(file: str = "peers.toml") -> dict[str, dict[str, Any]]:
     """The table of what is measured, by name."""
-    return tomllib.loads((HERE / "peers.toml").read_text())
+    return tomllib.loads((HERE / file).read_text())
 
 
 def default_folder() -> Path:

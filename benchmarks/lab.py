@@ -26,7 +26,10 @@ Result = dict[str, Any]
 class Lab:
     """The environments, a folder to work in, and the processes that were started."""
 
-    def __init__(self, folder: Path, work: Path, names: list[str], quick: bool, seed: int) -> None:
+    def __init__(
+        self, folder: Path, work: Path, names: list[str], quick: bool, seed: int, worker: str = "worker.py"
+    ) -> None:
+        self.worker = worker
         self.folder = folder
         self.work = work
         self.names = names
@@ -66,7 +69,7 @@ class Lab:
     def command(self, name: str, workload: str, folder: Path, result: Path, /, **options: Any) -> list[str]:
         """The words that start one workload."""
         words = [name, workload, str(folder), str(result), json.dumps(options)]
-        return [self.python(name), "-W", "ignore", str(HERE / "worker.py"), *words]
+        return [self.python(name), "-W", "ignore", str(HERE / self.worker), *words]
 
     def start(self, command: list[str], folder: Path) -> "subprocess.Popen[str]":
         """Start a process of its own session; what it prints goes to a file beside its folder."""

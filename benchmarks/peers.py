@@ -57,7 +57,8 @@ def main() -> int:
     result = {
         "seed": wanted.seed,
         "machine": costs.machine() | {"kernel": platform.release(), "python": platform.python_version()},
-        "versions": result.get("versions", {}) | versions(wanted.environments, [*ready, "frameworks"]),
+        "versions": result.get("versions", {})
+        | versions(wanted.environments, [*ready, "frameworks"], environments.peers()),
         "sections": result.get("sections", {}) | sections,
     }
     hidden = (work, *(str(each) for each in (wanted.environments, environments.ROOT, Path.home())))
@@ -134,13 +135,13 @@ def measured(lab: Lab, name: str, problems: dict[str, str]) -> dict[str, Any]:
     return {"measured": about, "results": found}
 
 
-def versions(folder: Path, names: list[str]) -> dict[str, Any]:
+def versions(folder: Path, names: list[str], known: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The versions of what the table asks for, and all of what lies in our environment."""
     found = {}
     for name in names:
         if not environments.python(folder, name).exists():
             continue
-        wanted = environments.peers()[name]
+        wanted = known[name]
         installed = environments.versions(folder, name)
         asked = {word.partition("==")[0] for word in [*wanted.get("first", []), *wanted["requirements"]]}
         found[name] = {key: installed[key] for key in sorted(asked) if key in installed}

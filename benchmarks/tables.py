@@ -319,14 +319,14 @@ def blocks(result: dict[str, Any]) -> dict[Path, dict[str, str]]:
     return {ROOT / "README.md": {"costs": readme(result)}, ROOT / "docs" / "benchmarks.md": page}
 
 
-def marks(name: str) -> tuple[str, str]:
-    return f"<!-- {name}: made by benchmarks/peers.py -->", f"<!-- end of {name} -->"
+def marks(name: str, by: str) -> tuple[str, str]:
+    return f"<!-- {name}: made by {by} -->", f"<!-- end of {name} -->"
 
 
-def filled(text: str, contents: dict[str, str]) -> str:
+def filled(text: str, contents: dict[str, str], by: str = "benchmarks/peers.py") -> str:
     """A page with its blocks replaced; ValueError for one that has no place in it."""
     for name, content in contents.items():
-        begin, end = marks(name)
+        begin, end = marks(name, by)
         before, found, rest = text.partition(begin)
         _, closed, after = rest.partition(end)
         if not found or not closed:
