@@ -13,7 +13,7 @@ from types import MethodType, ModuleType
 from typing import Any, ClassVar, Generic, TypeVar
 from weakref import ReferenceType, WeakSet, ref
 
-from autotrack.guard import guarded, reason, warn
+from autotrack.guard import reason, shielded, warn
 from autotrack.importhook import when_imported
 from autotrack.integration import Integration
 from autotrack.late import log_late
@@ -68,17 +68,21 @@ class Recording:
         self.error: BaseException | None = None
         self.active = True
         self._training = training
-        self._every = training.log_every
+        self.every = training.log_every
+        """Of the values that every step has, those of each n-th one are recorded."""
 
     def due(self, steps: int) -> bool:
         """Whether the values of this step are recorded, the last of so many: all are, unless `log_every` says otherwise."""
-        return self._every == 1 or steps % self._every == 0
+        return steps % self.every == 0
 
     def log_step(self, values: dict[str, Any], step: int) -> None:
         """Record the values of a step, the last of so many; of one that is left out, what is told only when it changes."""
-        if not self.due(step):
+        if self.every != 1 and not self.due(step):
             values = {name: value for name, value in values.items() if name.startswith(_CHANGES)}
-        self.log(values, step)
+        if self.active and values:
+            self.run.log(values, step)
+        else:
+            self.log(values, step)
 
     def log(self, values: dict[str, Any], step: int) -> None:
         """Record metrics, also when the run has ended."""
@@ -223,6 +227,11 @@ class AutoTrack:
     def by_hand(self) -> bool:
         """Whether the user made it, not `autolog()`."""
         return self._autolog is None
+
+    @property
+    def extended(self) -> bool:
+        """Whether its class is a subclass of the user's, which may have hooks of its own."""
+        return type(self)._plain is not AutoTrack
 
     @property
     def options(self) -> Options | None:
@@ -374,15 +383,13 @@ def _hook(name: str, frameworks: tuple[str, ...]) -> Any:
 
 def _handler(name: str, framework: str) -> Callable[..., None]:
     """What one framework's adapter does at a hook, if it has a method of that name; its errors end in a warning."""
-    guard = guarded(f"the {framework} hook {name}")
     method: Any = getattr(adapters()[framework], name, None)
+    if method is None:
+        return _do_nothing
 
-    def handler(self: AutoTrack, *args: Any, **kwargs: Any) -> None:
-        if method is None:
-            return
-        with guard:
-            adapter = self._adapters.get(framework) or self._adapter(framework)
-            if not adapter.watch.refused:
-                method(adapter, *args, **kwargs)
+    def handle(self: AutoTrack, *args: Any, **kwargs: Any) -> None:
+        adapter = self._adapters.get(framework) or self._adapter(framework)
+        if not adapter.watch.refused:
+            method(adapter, *args, **kwargs)
 
-    return handler
+    return shielded(f"the {framework} hook {name}", handle)

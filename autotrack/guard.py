@@ -42,6 +42,20 @@ class guarded:
         return True
 
 
+def shielded(what: str, function: Callable[..., object]) -> Callable[..., None]:
+    """The function, guarded: for what is called at every step of a training, where a `with` block costs more than its body."""
+
+    def guarded_function(*args: Any, **kwargs: Any) -> None:
+        try:
+            function(*args, **kwargs)
+        except Exception as error:
+            if STRICT["on"]:
+                raise
+            tell(what, error)
+
+    return guarded_function
+
+
 def attempt(what: str, function: Callable[..., T], *args: Any, default: Any = None, **kwargs: Any) -> Any:
     """The function's result, or `default` when it raises; the error is warned of once."""
     with guarded(what):

@@ -7,11 +7,14 @@ CPython leaves out frames whose file name holds "importlib" and "_bootstrap" (Li
 `_is_internal_frame`; the C twin does the same).
 """
 
+import sys
 from collections.abc import Callable
 from functools import update_wrapper, wraps
 from operator import itemgetter
 from types import MethodType
 from typing import TYPE_CHECKING, Any
+
+from autotrack.guard import shielded
 
 if TYPE_CHECKING:
     from autotrack.patcher import Begin, Hear, Patcher
@@ -35,15 +38,19 @@ def observing(original: Callable[..., Any], patcher: "Patcher", begin: "Begin") 
 
 def heard(original: Callable[..., Any], patcher: "Patcher", hear: "Hear") -> Callable[..., Any]:
     """As `observing`, for functions that are called at every step: `hear` is told of each call that has returned."""
-    quiet, guard = patcher.quiet, patcher.guard
+    tell = shielded("recording a call", hear)
 
     @wraps(original)
     def listened(*args: Any, **kwargs: Any) -> Any:
-        with quiet:
+        returned = False
+        try:
             result = original(*args, **kwargs)
+            returned = True
+        finally:
+            if not returned:
+                leave_out_this_frame()
         if patcher.live:
-            with guard:
-                hear(args, kwargs, result)
+            tell(args, kwargs, result)
         return result
 
     return listened
@@ -70,6 +77,13 @@ class PortableMethod:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return itemgetter(0), ((self._original,),)
+
+
+def leave_out_this_frame() -> None:
+    """Take the caller, through which an error passes, out of its traceback: the user's shows their frames only."""
+    error = sys.exc_info()[1]
+    if error is not None and error.__traceback__ is not None:
+        error.__traceback__ = error.__traceback__.tb_next
 
 
 def after_subclassing(owner: Any, patcher: "Patcher", hear: Callable[[type], None]) -> Callable[..., None]:

@@ -42,13 +42,9 @@ class Integration(ABC):
         self.patcher.restore()
         self._options: Options | None = None
         self._handles: list[Handle] = []
-        self._served: set[str] = set()
-        self._refused: set[str] = set()
-
-    @property
-    def refused(self) -> bool:
+        self.refused = False
         """Whether what was imported of the framework lies outside `supports`, so that nothing of it is recorded."""
-        return bool(self._refused) and not self._served
+        self._served = False
 
     @property
     def installed(self) -> bool:
@@ -71,7 +67,7 @@ class Integration(ABC):
         if self.installed:
             return
         patcher = self.patcher = Patcher()
-        self._served, self._refused = set(), set()
+        self._served = self.refused = False
         for target in self.targets:
             self._handles.append(when_imported(target, lambda module: self._arm(patcher, module)))
 
@@ -111,10 +107,10 @@ class Integration(ABC):
             return
         problem = self._problem(module.__name__)
         if problem is None:
-            self._served.add(module.__name__)
+            self._served, self.refused = True, False
             self._install(module)
             return
-        self._refused.add(module.__name__)
+        self.refused = not self._served
         if not self.options.silent:
             warn("unsupported-version", f"{problem} Nothing of {self.name} is recorded.", key=problem)
 

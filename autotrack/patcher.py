@@ -18,7 +18,7 @@ from types import ModuleType, TracebackType
 from typing import Any, Self
 from weakref import ref
 
-from autotrack.guard import attempt, guarded
+from autotrack.guard import attempt
 from autotrack.importlib_bootstrap_frames import PortableMethod, heard, observing
 
 MARK = "__autotrack_patch__"
@@ -75,24 +75,6 @@ class Call:
         self.result = result
 
 
-class _Quiet:
-    """An error that passes through takes no frame of ours along; see `Call.__exit__`."""
-
-    __slots__ = ()
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is not None and trace is not None:
-            error.__traceback__ = trace.tb_next
-
-
-_QUIET = _Quiet()
-
-
 class _Patch:
     """One replaced attribute. It hangs on the replacement, so that a class that nobody needs any more can
     go.
@@ -116,8 +98,6 @@ class Patcher:
         """False once `restore()` was called; replacements that are still in place then act as the
         originals.
         """
-        self.quiet = _QUIET
-        self.guard = guarded("recording a call")
         self._lock = RLock()
         self._owners: dict[tuple[int, str], tuple[ref[Any], Any]] = {}
         self._functions: list[tuple[Any, Any]] = []

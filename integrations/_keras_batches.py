@@ -23,17 +23,17 @@ class Batches:
         """How many are through."""
         self.stride = 1
         self.rates = Rates()
-        self._names = {name: f"auto/batch/{name}" for name in means} | {"loss": "auto/loss"}
-        if alone:
-            self._names = {}
+        names = {} if alone else {name: f"auto/batch/{name}" for name in means} | {"loss": "auto/loss"}
+        self._means = {name: _Mean(key) for name, key in names.items()}
         self._sizes = sizes
         self._lock = Lock()
         self.begin_epoch()
 
     def begin_epoch(self) -> None:
         """Keras begins new means."""
-        self.done = 0
-        self._means: dict[str, float] = {}
+        self.done = self._weight = 0
+        for mean in self._means.values():
+            mean.value = 0.0
         self._waiting: dict[int, tuple[dict[str, Any], float]] = {}
         self._last = perf_counter()
 
@@ -55,39 +55,41 @@ class Batches:
             return [self._values(count, *self._waiting.pop(count)) for count in sorted(self._waiting)]
 
     def _values(self, count: int, logs: dict[str, Any], now: float) -> Told:
-        first = self.done
-        before, after = self._weight(first), self._weight(count)
+        """In one piece, because a call of Python's own costs as much as the work of one metric."""
+        first, before, sizes = self.done, self._weight, self._sizes
+        after = count if sizes is None else min(count * sizes[0], sizes[1])
         values: dict[str, Any] = {}
-        for name, mean in logs.items():
-            if type(mean) is not float:
+        means = self._means
+        for name, value in logs.items():
+            if type(value) is not float:
                 continue
-            key = self._names.get(name)
-            if key is None:
-                values[name if name.startswith("auto/") else f"auto/reported/{name}"] = mean
+            mean = means.get(name)
+            if mean is None:
+                values[name if name.startswith("auto/") else f"auto/reported/{name}"] = value
                 continue
-            if before:
-                values[key] = (after * mean - before * self._means.get(name, 0.0)) / (after - before)
-            else:
-                values[key] = mean
-            self._means[name] = mean
-        self._time(values, now, count - first, after - before)
-        self.rates.take(first, count, values)
-        self.done = count
-        return count, values
-
-    def _time(self, values: dict[str, Any], now: float, batches: int, samples: int) -> None:
+            values[mean.key] = (after * value - before * mean.value) / (after - before) if before else value
+            mean.value = value
         took = now - self._last
         if took > 0:  # worker threads may overtake each other
             self._last = now
-            values["auto/step_time"] = took / batches
-            if self._sizes is not None:
-                values["auto/samples_per_second"] = samples / took
+            values["auto/step_time"] = took / (count - first)
+            if sizes is not None:
+                values["auto/samples_per_second"] = (after - before) / took
+        rates = self.rates
+        if rates.changes or rates.formula is not None:
+            rates.take(first, count, values)
+        self.done, self._weight = count, after
+        return count, values
 
-    def _weight(self, count: int) -> int:
-        if self._sizes is None:
-            return count
-        batch, samples = self._sizes
-        return min(count * batch, samples)
+
+class _Mean:
+    """The mean of a metric after the batches that are done, and the name of what a batch adds to it."""
+
+    __slots__ = ("key", "value")
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.value = 0.0
 
 
 def sizes_of(arguments: dict[str, Any]) -> tuple[int, int] | None:

@@ -1,12 +1,13 @@
 """How Keras's `fit`, `evaluate` and `predict` are given a callback, in a copy of what the user gave them; and how they are called."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import copy
 from functools import cache
 from typing import Any
 
-from autotrack.guard import guarded
+from autotrack.callback import AutoTrack
+from autotrack.guard import shielded
 from autotrack.patcher import Call
 
 Hooks = dict[str, Callable[..., None]]
@@ -15,37 +16,39 @@ Hooks = dict[str, Callable[..., None]]
 def listener(hooks: Hooks) -> Any:
     """A Keras callback that hands its hooks to these functions; the others keep Keras's default."""
     base = sys.modules["keras.src.callbacks.callback"].Callback
-    methods: dict[str, Any] = {name: _guarded(name, wanted) for name, wanted in hooks.items()}
-    return type("AutoTrackListener", (base,), methods | {"async_safe": True})()
+    # Keras's defaults of these two call a second method each, at every batch.
+    methods: dict[str, Any] = {"on_train_batch_begin": _nothing, "on_train_batch_end": _nothing} | {
+        name: shielded(f"the keras hook {name}", wanted) for name, wanted in hooks.items()
+    }
+    own = {name: staticmethod(method) for name, method in methods.items()}
+    return type("AutoTrackListener", (base,), own | {"async_safe": True})()
 
 
-def _guarded(name: str, wanted: Callable[..., None]) -> Any:
-    guard = guarded(f"the keras hook {name}")
-
-    def hook(self: Any, *args: Any, **kwargs: Any) -> None:
-        with guard:
-            wanted(*args, **kwargs)
-
-    return hook
+def _nothing(batch: int, logs: Any = None) -> None:
+    """What a hook does that nobody waits for."""
 
 
 def with_hooks(callbacks: Any, model: Any, first: Hooks, last: Hooks) -> Any:
-    """New callbacks: the user's own, with ours before and behind them."""
+    """New callbacks: the user's own, with ours before and behind them, and without each AutoTrack, whose work they do."""
     before, behind = ([listener(hooks)] if hooks else [] for hooks in (first, last))
     if callbacks is None:
         return [*before, *behind]
     if isinstance(callbacks, list | tuple):
-        return [*before, *callbacks, *behind]
+        return [*before, *_theirs(callbacks), *behind]
     if isinstance(getattr(callbacks, "callbacks", None), list):
         for one in (*before, *behind):
             one.set_model(model)
             one.set_params(callbacks.params)
         copied = copy(callbacks)
-        copied.callbacks = [*before, *callbacks.callbacks, *behind]
+        copied.callbacks = [*before, *_theirs(callbacks.callbacks), *behind]
         return copied
     # Only in a list or a tuple does Keras look for callbacks that cannot be called from other threads.
     names = iter("012")
-    return {next(names): one for one in (*before, callbacks, *behind)}
+    return {next(names): one for one in (*before, *_theirs([callbacks]), *behind)}
+
+
+def _theirs(callbacks: Iterable[Any]) -> list[Any]:
+    return [one for one in callbacks if not isinstance(one, AutoTrack) or one.extended]
 
 
 def flat(callbacks: Any) -> list[Any]:

@@ -1,6 +1,7 @@
 """What is recorded of a `fit`, an `evaluate` and a `predict` of Keras: what their hooks are handed to."""
 
 from collections.abc import Callable
+from sys import maxsize
 from time import perf_counter
 from typing import Any
 from weakref import ref
@@ -8,7 +9,7 @@ from weakref import ref
 from autotrack import background
 from autotrack.callback import Recording, open_run
 from autotrack.guard import guarded, reason
-from autotrack.integrations._keras_batches import Batches, Told, means_of, sizes_of
+from autotrack.integrations._keras_batches import Batches, means_of, sizes_of
 from autotrack.integrations._keras_checkpoints import backup_of
 from autotrack.integrations._keras_config import config_of, has_own_train_step, layers_of
 from autotrack.integrations._keras_end import outcome
@@ -42,6 +43,8 @@ class Fit:
         self._began = began
         self._model: Any = lambda: None
         self._params: dict[str, Any] = {}
+        self._steps: int = maxsize
+        """How many batches an epoch has, where that is known."""
         self._index = self._epochs = 0
         self._epoch_began = 0.0
         self._epoch: dict[str, Any] | None = None
@@ -89,6 +92,7 @@ class Fit:
     def set_params(self, params: Any) -> None:
         """`epochs`, `steps`, `verbose`."""
         self._params = dict(params or {})
+        self._steps = self._params.get("steps") or maxsize
 
     def begin_epoch(self, epoch: int, logs: Any = None) -> None:
         """An epoch begins, and with the first one the run."""
@@ -104,23 +108,33 @@ class Fit:
 
     def begin_batch(self, batch: int, logs: Any = None) -> None:
         """A batch (or `steps_per_execution` of them) is about to be trained; in the thread that trains."""
-        self.batches.rates.before(batch)
+        rates = self.batches.rates
+        if rates.variable is not None:
+            rates.before(batch)
 
     def end_batch(self, batch: int, logs: Any = None) -> None:
         """A batch (or `steps_per_execution` of them) is done; perhaps in a worker thread, in any order."""
-        # A last execution that is shorter than `steps_per_execution` is reported as if it were whole.
-        done = min(batch + 1, self._params.get("steps") or batch + 1)
+        done = batch + 1
+        if (
+            done > self._steps
+        ):  # a last execution that is shorter than `steps_per_execution`, reported as if it were whole
+            done = self._steps
         logs = logs or {}
         self._loss = logs.get("loss")
         if self.own_batches:  # `train_on_batch` has begun its means anew
             logs = {
                 ("auto/loss" if name == "loss" else f"auto/batch/{name}"): one for name, one in logs.items()
             }
-        self._record(self.batches.add(done, logs))
+        told = self.batches.add(done, logs)
+        if (recording := self.recording) is not None:
+            for count, values in told:
+                recording.log_step(values, self.step + count)
 
     def end_batches(self, epoch: int, logs: Any = None) -> None:
         """All batches of the epoch are done, and its validation; the user's callbacks see its logs after us."""
-        self._record(self.batches.rest())
+        if self.recording is not None:
+            for count, values in self.batches.rest():
+                self.recording.log_step(values, self.step + count)
         self.step += self.batches.done
         self.batches.done = 0
         self._epochs = epoch + 1
@@ -195,11 +209,6 @@ class Fit:
         if isinstance(steps, int):
             return epoch * steps
         return reason(lambda: int(model.optimizer.iterations))[0] or 0
-
-    def _record(self, told: list[Told]) -> None:
-        if self.recording is not None:
-            for count, values in told:
-                self.recording.log_step(values, self.step + count)
 
 
 class Test:

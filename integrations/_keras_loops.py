@@ -36,7 +36,8 @@ class Loop:
             "auto/loss" if name == "loss" else f"auto/batch/{name}": value
             for name, value in self._named(result).items()
         }
-        self._rates.before(done)
+        if self._rates.variable is not None:
+            self._rates.before(done)
         self._rates.take(done, self._batches, values)
         if self._last is not None:
             values["auto/step_time"] = now - self._last

@@ -23,56 +23,56 @@ class Rates:
     """`auto/lr` of a fit: handed out with the first step, and whenever it has changed."""
 
     def __init__(self) -> None:
-        self._formula: Callable[[float], float] | None = None
+        self.variable: Any = None
+        """What holds the rate, where every step has to be asked whether it has changed."""
+        self.formula: Callable[[float], float] | None = None
+        self.changes: dict[int, Any] = {}
+        """By step of the epoch: the rates that have not been taken."""
         self._iterations = 0
-        self._variable: Any = None
-        self._seen: Any = None
-        self._changes: dict[int, Any] = {}
+        self._tensor: Any = None
+        self._version = -1
         self._last: Any = None
 
     def begin_epoch(self, optimizer: Any, done: int = 0) -> None:
         """An epoch begins, of which `done` steps are made, and every callback has set what it sets."""
         optimizer = getattr(optimizer, "inner_optimizer", None) or optimizer
         rate: Any = getattr(optimizer, "_learning_rate", None)
-        self._formula = self._variable = self._seen = None
-        self._changes = {}
+        self.formula = self.variable = self._tensor = None
+        self.changes = {}
         if hasattr(rate, "assign"):
-            self._variable = rate if hasattr(getattr(rate, "_value", None), "_version") else None
-            if self._variable is not None:
+            if hasattr(getattr(rate, "_value", None), "_version"):
+                self.variable = rate
                 self.before(0)
             else:
-                self._changes[0] = reason(float, rate)[0]
+                self.changes[0] = reason(float, rate)[0]
         elif hasattr(type(rate), "get_config"):
             self._begin_schedule(rate, getattr(optimizer, "_iterations", None), done)
         elif isinstance(rate, float):
-            self._changes[0] = rate
+            self.changes[0] = rate
 
     def before(self, batch: int) -> None:
-        """A batch is about to be trained; the value of a tensor on an accelerator is not waited for."""
-        if self._variable is None:
-            return
-        tensor = self._variable._value
-        state = id(tensor), tensor._version
-        if state != self._seen:
-            self._seen = state
-            self._changes[batch] = tensor.item() if tensor.is_cpu else tensor.detach().clone()
+        """With a `variable`: a batch is about to be trained. The value of a tensor on an accelerator is not waited for."""
+        tensor = self.variable._value
+        version = tensor._version
+        if tensor is not self._tensor or version != self._version:
+            self._tensor, self._version = tensor, version
+            self.changes[batch] = tensor.item() if tensor.is_cpu else tensor.detach().clone()
 
     def take(self, first: int, after: int, values: dict[str, Any]) -> None:
-        """Put the rate of the steps from `first` to `after` (excluded) of the epoch into their values, if it is new."""
-        if self._formula is not None:
-            rate: Any = self._formula(self._iterations + after - 1)
-        elif self._changes:
-            rate = self._changes.pop(first, None)
+        """With a `formula` or `changes`: put the rate of the steps from `first` to `after` (excluded) of the epoch into their
+        values, if it is new."""
+        if self.formula is not None:
+            rate: Any = self.formula(self._iterations + after - 1)
         else:
-            return
+            rate = self.changes.pop(first, None)
         if rate is not None and (type(rate) is not float or rate != self._last):
             values["auto/lr"] = self._last = rate
 
     def _begin_schedule(self, schedule: Any, iterations: Any, done: int) -> None:
         self._iterations = (reason(int, iterations)[0] or 0) - done
-        self._formula = formula_of(schedule)
-        if self._formula is None:
-            self._changes[0] = reason(lambda: float(deepcopy(schedule)(iterations)))[0]
+        self.formula = formula_of(schedule)
+        if self.formula is None:
+            self.changes[0] = reason(lambda: float(deepcopy(schedule)(iterations)))[0]
 
 
 def formula_of(schedule: Any) -> Callable[[float], float] | None:
