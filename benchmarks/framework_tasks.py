@@ -1,31 +1,101 @@
 """The trainings: one function a framework, each with the loggers of VARIANTS; small models, so that the logging shows.
 
-Each returns the mean time of a step (µs) and the time of the whole fit (ms).
+Those of Lightning, transformers and Keras end when they have been watched for long enough, and return what a step took:
+time, and CPU of the process with all its threads (µs). scikit-learn's returns the time of a fit (ms).
 """
 
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+ALONE = "log() alone"
+"""A bare training with one call of `Run.log` a step, of as many values as `AutoTrack` records: what no adapter can go below."""
+OURS = ("bare", "autotrack", ALONE)
+"""These take part in every round."""
 VARIANTS = {
-    "lightning": ("bare", "autotrack", "CSVLogger", "TensorBoardLogger", "MLFlowLogger", "mlflow autolog"),
-    "transformers": ("bare", "autotrack", "tensorboard", "mlflow"),
-    "keras": ("bare", "autotrack", "mlflow autolog"),
+    "lightning": (
+        "bare",
+        "autotrack",
+        ALONE,
+        "CSVLogger",
+        "TensorBoardLogger",
+        "MLFlowLogger",
+        "mlflow autolog",
+    ),
+    "transformers": ("bare", "autotrack", ALONE, "tensorboard", "mlflow"),
+    "keras": ("bare", "autotrack", ALONE, "mlflow autolog"),
     "sklearn": ("bare", "autotrack", "mlflow autolog", "mlflow autolog, log_models"),
 }
-WARM = 5
-"""Steps at the start of a training that do not count."""
+RECORDED = {
+    "lightning": ("loss", "a", "b", "c", "auto/loss", "auto/step_time", "auto/data_time", "auto/samples_per_second"),
+    "transformers": ("auto/loss", "auto/lr", "auto/grad_norm", "auto/step_time", "auto/samples_per_second", "loss",
+                     "grad_norm", "learning_rate", "epoch"),
+    "keras": ("auto/loss", "auto/batch/mae", "auto/step_time", "auto/samples_per_second"),
+}  # fmt: skip
+"""What `AutoTrack` records at each step of these trainings."""
 
 
-def measured(fit: Any, moments: list[float]) -> dict[str, float]:
-    started = time.perf_counter()
-    fit()
-    fit_ms = (time.perf_counter() - started) * 1000
-    return {"step_us": (moments[-1] - moments[WARM]) / (len(moments) - 1 - WARM) * 1e6, "fit_ms": fit_ms}
+class Length(NamedTuple):
+    """How long a training is left alone at first (its run is being described meanwhile), and then watched: seconds."""
+
+    settle: float
+    watch: float
+    fits: int
+    """How many fits of scikit-learn."""
+
+    @property
+    def steps(self) -> int:
+        """More than there is time for."""
+        return int((self.settle + self.watch) * 4000)
 
 
-def lightning(variant: str, steps: int, folder: Path) -> dict[str, float]:
+class Watched:
+    """The steps of a training: `tick()` at the beginning of each says whether that was enough."""
+
+    def __init__(self, length: Length, log: Callable[[int], None] | None) -> None:
+        self._length = length
+        self._log = log
+        self._count = 0
+        self._settled: float | None = None
+        self._began: tuple[int, float, float] | None = None
+        self._ended: tuple[int, float, float] | None = None
+
+    def tick(self) -> bool:
+        now = time.perf_counter()
+        if self._settled is None:
+            self._settled = now + self._length.settle
+        elif self._began is None:
+            if now >= self._settled:
+                self._began = self._count, time.perf_counter(), time.process_time()
+        elif self._ended is None and now >= self._began[1] + self._length.watch:
+            self._ended = self._count, time.perf_counter(), time.process_time()
+        self._count += 1
+        if self._log is not None:
+            self._log(self._count)
+        return self._ended is not None
+
+    def found(self) -> dict[str, float]:
+        """What a step took."""
+        if self._began is None or self._ended is None:
+            return {}
+        steps, seconds, cpu = (after - before for before, after in zip(self._began, self._ended, strict=True))
+        return {"step_us": seconds / steps * 1e6, "step_cpu_us": cpu / steps * 1e6, "steps": steps}
+
+
+def watched(framework: str, variant: str, length: Length) -> Watched:
+    """For a training; with `log() alone` each step logs."""
+    if variant != ALONE:
+        return Watched(length, None)
+    import autotrack
+
+    run = autotrack.init(project="benchmark")
+    values = {name: (place + 1) / 7 for place, name in enumerate(RECORDED[framework])}
+    return Watched(length, lambda step: run.log({**values}, step=step))
+
+
+def lightning(variant: str, length: Length, folder: Path) -> dict[str, float]:
     """`self.log` of four scalars every step."""
     import lightning
     import torch
@@ -45,14 +115,15 @@ def lightning(variant: str, steps: int, folder: Path) -> dict[str, float]:
         def configure_optimizers(self) -> Any:
             return torch.optim.SGD(self.parameters(), lr=0.01)
 
-    moments: list[float] = []
+    seen = watched("lightning", variant, length)
 
     class Clock(lightning.Callback):
-        def on_train_batch_start(self, *_: Any) -> None:
-            moments.append(time.perf_counter())
+        def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+            if seen.tick():
+                trainer.should_stop = True
 
     data = torch.utils.data.DataLoader(
-        torch.utils.data.TensorDataset(torch.randn(steps * 4, 32)), batch_size=4
+        torch.utils.data.TensorDataset(torch.randn(length.steps * 4, 32)), batch_size=4
     )
     logger, callbacks = lightning_logger(variant, folder)
     trainer = lightning.Trainer(
@@ -60,7 +131,8 @@ def lightning(variant: str, steps: int, folder: Path) -> dict[str, float]:
         enable_progress_bar=False, enable_checkpointing=False, enable_model_summary=False,
         default_root_dir=str(folder),
     )  # fmt: skip
-    return measured(lambda: trainer.fit(Module(), data), moments)
+    trainer.fit(Module(), data)
+    return seen.found()
 
 
 def lightning_logger(variant: str, folder: Path) -> tuple[Any, list[Any]]:
@@ -84,7 +156,7 @@ def lightning_logger(variant: str, folder: Path) -> tuple[Any, list[Any]]:
     return False, []
 
 
-def transformers(variant: str, steps: int, folder: Path) -> dict[str, float]:
+def transformers(variant: str, length: Length, folder: Path) -> dict[str, float]:
     """The Trainer with `logging_steps=1`."""
     import torch
     from transformers import Trainer, TrainerCallback, TrainingArguments
@@ -97,11 +169,12 @@ def transformers(variant: str, steps: int, folder: Path) -> dict[str, float]:
         def forward(self, x: Any) -> dict[str, Any]:
             return {"loss": self.layer(x).pow(2).mean()}
 
-    moments: list[float] = []
+    seen = watched("transformers", variant, length)
 
     class Clock(TrainerCallback):
-        def on_step_begin(self, *_: Any, **__: Any) -> None:
-            moments.append(time.perf_counter())
+        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if seen.tick():
+                control.should_training_stop = True
 
     callbacks: list[Any] = [Clock()]
     if variant == "autotrack":
@@ -109,25 +182,27 @@ def transformers(variant: str, steps: int, folder: Path) -> dict[str, float]:
 
         callbacks.append(AutoTrack(project="benchmark"))
     arguments = TrainingArguments(
-        output_dir=str(folder / "trainer"), max_steps=steps, per_device_train_batch_size=4, logging_steps=1,
+        output_dir=str(folder / "trainer"), max_steps=length.steps, per_device_train_batch_size=4, logging_steps=1,
         save_strategy="no", disable_tqdm=True, use_cpu=True,
         report_to=[variant] if variant in ("tensorboard", "mlflow") else "none",
     )  # fmt: skip
     data = [{"x": torch.randn(32)} for _ in range(64)]
     trainer = Trainer(model=Model(), args=arguments, train_dataset=data, callbacks=callbacks)
-    return measured(trainer.train, moments)
+    trainer.train()
+    return seen.found()
 
 
-def keras(variant: str, steps: int, folder: Path) -> dict[str, float]:
+def keras(variant: str, length: Length, folder: Path) -> dict[str, float]:
     """`fit` with the metrics of every batch; MLflow set to log every batch too."""
     import keras
     import numpy as np
 
-    moments: list[float] = []
+    seen = watched("keras", variant, length)
 
     class Clock(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-            moments.append(time.perf_counter())
+            if seen.tick():
+                self.model.stop_training = True
 
     callbacks: list[Any] = [Clock()]
     if variant == "autotrack":
@@ -140,12 +215,13 @@ def keras(variant: str, steps: int, folder: Path) -> dict[str, float]:
         mlflow.keras.autolog(log_models=False, log_datasets=False, log_every_epoch=False, log_every_n_steps=1)
     model = keras.Sequential([keras.Input((32,)), keras.layers.Dense(8), keras.layers.Dense(1)])
     model.compile(optimizer="sgd", loss="mse", metrics=["mae"])
-    x = np.random.default_rng(0).normal(size=(steps * 4, 32)).astype("float32")
-    return measured(lambda: model.fit(x, x[:, :1], batch_size=4, verbose=0, callbacks=callbacks), moments)
+    x = np.random.default_rng(0).normal(size=(length.steps * 4, 32)).astype("float32")
+    model.fit(x, x[:, :1], batch_size=4, verbose=0, callbacks=callbacks)
+    return seen.found()
 
 
-def sklearn(variant: str, steps: int, folder: Path) -> dict[str, float]:
-    """Fits of a linear model on 200 rows, each a run of its own: a few to warm up, else 20, or as many as two seconds hold."""
+def sklearn(variant: str, length: Length, folder: Path) -> dict[str, float]:
+    """Fits of a linear model on 200 rows, each a run of its own: as many as are wanted, or as two seconds hold."""
     import numpy as np
     from sklearn.linear_model import LinearRegression
 
@@ -160,15 +236,14 @@ def sklearn(variant: str, steps: int, folder: Path) -> dict[str, float]:
     x = np.random.default_rng(0).normal(size=(200, 5))
     y = x @ np.arange(5.0)
     took: list[float] = []
-    fits = 1 if steps <= 10 else 20
-    while len(took) < fits and sum(took) < 2000:
+    while len(took) < length.fits and sum(took) < 2000:
         model = LinearRegression()
         started = time.perf_counter()
         model.fit(x, y)
         took.append((time.perf_counter() - started) * 1000)
         time.sleep(0.02)
     found = {"fit_ms": statistics.median(took)}
-    return found | (own_times(model, x, y) if variant == "autotrack" and steps > 10 else {})
+    return found | (own_times(model, x, y) if variant == "autotrack" and length.fits > 1 else {})
 
 
 def own_times(model: Any, x: Any, y: Any) -> dict[str, float]:

@@ -1,7 +1,8 @@
 """Trainings under one framework with each logger, in turns: `python framework_worker.py FRAMEWORK FOLDER RESULT OPTIONS`.
 
 The framework is imported once. Each training runs in a forked child, so that what a logger patches or keeps is gone with it:
-first a short one that warms everything up, then the measured one. `framework_tasks.py` has the trainings.
+first a short one that warms everything up, then the measured one. `framework_tasks.py` has the trainings. What a logger adds
+is the median of its differences from the bare training of the same round; every second round goes backwards.
 """
 
 import importlib
@@ -38,19 +39,20 @@ def main() -> None:
     import framework_tasks
 
     variants = framework_tasks.VARIANTS[framework]
+    length = framework_tasks.Length(*wanted["length"])
     rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in variants}
     for turn in range(wanted["rounds"]):
-        for name in variants:
+        for name in variants if turn % 2 == 0 else reversed(variants):
+            if turn >= wanted["rounds_of_others"] and name not in framework_tasks.OURS:
+                continue
             if turn == 0 or "error" not in rounds[name][-1]:
-                rounds[name].append(
-                    forked(getattr(framework_tasks, framework), name, wanted["steps"], Path(folder))
-                )
+                rounds[name].append(forked(getattr(framework_tasks, framework), name, length, Path(folder)))
     Path(result).write_text(
         json.dumps({name: summary(each, rounds["bare"]) for name, each in rounds.items()})
     )
 
 
-def forked(task: Any, variant: str, steps: int, folder: Path) -> dict[str, Any]:
+def forked(task: Any, variant: str, length: Any, folder: Path) -> dict[str, Any]:
     """Run one training in a child; what it measured, or the error that it ended with."""
     ours, theirs = os.pipe()
     child = os.fork()
@@ -59,8 +61,8 @@ def forked(task: Any, variant: str, steps: int, folder: Path) -> dict[str, Any]:
         caught = Caught()
         found: dict[str, Any] = {}
         with caught:
-            task(variant, 10, folder)
-            found = task(variant, steps, folder)
+            task(variant, type(length)(0.0, 0.01, 1), folder)
+            found = task(variant, length, folder)
         os.write(theirs, json.dumps(found if not caught.count else {"error": caught.first}).encode())
         sys.stdout.flush()
         os._exit(0)
@@ -72,17 +74,17 @@ def forked(task: Any, variant: str, steps: int, folder: Path) -> dict[str, Any]:
 
 
 def summary(rounds: list[dict[str, Any]], bare: list[dict[str, Any]]) -> dict[str, Any]:
-    """Medians, and what they are beyond the bare framework's."""
+    """Medians; and what each round is beyond the bare training of the same round, and as a ratio to it, of that the median."""
     for each in rounds:
         if "error" in each:
             return each
     found: dict[str, Any] = {"rounds": len(rounds)}
     for key in rounds[0]:
-        mine = statistics.median(each[key] for each in rounds)
-        found[key] = mine
+        found[key] = statistics.median(each[key] for each in rounds)
         if key in bare[0]:
-            base = statistics.median(each[key] for each in bare)
-            found |= {f"added_{key}": mine - base, f"ratio_{key}": mine / base}
+            pairs = [(each[key], base[key]) for each, base in zip(rounds, bare, strict=False)]
+            found[f"added_{key}"] = statistics.median(mine - base for mine, base in pairs)
+            found[f"ratio_{key}"] = statistics.median(mine / base for mine, base in pairs)
     return found
 
 

@@ -1,4 +1,4 @@
-"""What a step or a fit of a framework takes more under each logger."""
+"""What a step or a fit of a framework takes more under each logger: CPU and time."""
 
 import json
 import tempfile
@@ -20,10 +20,14 @@ def frameworks(lab: Lab) -> dict[str, Result]:
 
 def one(lab: Lab, framework: str) -> Result:
     folder = lab.place("frameworks", framework)
-    options = {"rounds": lab.amount(3, 1), "steps": lab.amount(200, 40)}
+    options = {
+        "rounds": lab.amount(15, 1),
+        "rounds_of_others": 3,
+        "length": lab.amount([1.5, 1.5, 20], [0.3, 0.5, 2]),
+    }
     with tempfile.TemporaryDirectory(dir=lab.work) as scratch:
         result = Path(scratch) / "result.json"
         script = str(HERE / "framework_worker.py")
         words = [framework, str(folder), str(result), json.dumps(options)]
         process = lab.start([lab.python("frameworks"), "-W", "ignore", script, *words], folder)
-        return lab.ended(process, result, 240)
+        return lab.ended(process, result, 600)

@@ -122,12 +122,16 @@ OWN = [
         ("frameworks", "sklearn", OURS, "score_ms"),
     ),
 ]
-FRAMEWORKS = {
-    "lightning": "Lightning",
-    "transformers": "transformers",
-    "keras": "Keras",
-    "sklearn": "scikit-learn",
-}
+ALONE = "log() alone"
+FRAMEWORKS = [
+    ("lightning", "Lightning, CPU of a step", "step_cpu_us", "µs"),
+    ("lightning", "Lightning, time of a step", "step_us", "µs"),
+    ("transformers", "transformers, CPU of a step", "step_cpu_us", "µs"),
+    ("transformers", "transformers, time of a step", "step_us", "µs"),
+    ("keras", "Keras, CPU of a step", "step_cpu_us", "µs"),
+    ("keras", "Keras, time of a step", "step_us", "µs"),
+    ("sklearn", "scikit-learn, time of a fit", "fit_ms", "ms"),
+]
 
 
 def found_of(result: dict[str, Any], section: str) -> dict[str, Any]:
@@ -181,28 +185,36 @@ def ratios_table(result: dict[str, Any]) -> str:
 
 
 def frameworks_table(result: dict[str, Any]) -> str:
-    """What each logger adds to a step, or to a fit, of each framework."""
-    rows = [["", "bare", "autotrack adds", "others add"], ["---", "---:", "---:", "---"]]
-    for framework, title in FRAMEWORKS.items():
+    """What each logger adds to a step, or to a fit, of each framework; what one call of `log()` a step does, if it was measured."""
+    rows = [
+        ["", "bare", "autotrack adds", f"`{ALONE}`", "others add"],
+        ["---", "---:", "---:", "---:", "---"],
+    ]
+    for framework, title, key, unit in FRAMEWORKS:
         found = found_of(result, "frameworks").get(framework, {})
         if "bare" not in found:
-            rows.append([title, "failed" if "error" in found else "–", "", ""])
+            rows.append([title, "failed" if "error" in found else "–", "", "", ""])
             continue
-        key, unit, what = ("fit_ms", "ms", "fit") if framework == "sklearn" else ("step_us", "µs", "step")
         bare = found["bare"].get(key)
-        others = [f"{name} {added(each, key)}" for name, each in found.items() if name not in ("bare", OURS)]
-        base = "failed" if bare is None else f"{number(bare)} {unit}"
-        rows.append(
-            [f"{title}, a {what}", base, f"{added(found[OURS], key)} {unit}", f"{'; '.join(others)} ({unit})"]
-        )
+        others = [f"{name} {added(found[name], key)}" for name in others_in(found)]
+        base = ("failed" if "error" in found["bare"] else "–") if bare is None else f"{number(bare)} {unit}"
+        ours = [added(found.get(name, {}), key, f" {unit}") for name in (OURS, ALONE)]
+        rows.append([title, base, *ours, f"{'; '.join(others)} ({unit})"])
     return table(rows)
 
 
-def added(found: dict[str, Any], key: str) -> str:
+def others_in(found: dict[str, Any]) -> list[str]:
+    """The loggers of a framework that are not ours."""
+    return [name for name in found if name not in ("bare", OURS, ALONE) and isinstance(found[name], dict)]
+
+
+def added(found: dict[str, Any], key: str, unit: str = "") -> str:
     """What is added to the bare framework, with the ratio to it."""
     if "error" in found:
         return "failed"
-    return f"{number(found[f'added_{key}'])} ({found[f'ratio_{key}']:.2f} ×)"
+    if f"added_{key}" not in found:
+        return "–"
+    return f"{number(found[f'added_{key}'])} ({found[f'ratio_{key}']:.2f} ×){unit}"
 
 
 def table(rows: list[list[str]]) -> str:
@@ -220,12 +232,12 @@ def worse(result: dict[str, Any]) -> str:
             names = ", ".join(f"{PEERS[name]['title']} {cell(result, line, name)}" for name in better)
             title = title_of(line)
             lines.append(f"- {title}: ours {cell(result, line, OURS)}; {names}")
-    for framework, title in FRAMEWORKS.items():
+    for framework, title, key, _ in FRAMEWORKS:
         found = found_of(result, "frameworks").get(framework, {})
-        key = "fit_ms" if framework == "sklearn" else "step_us"
-        mine = found.get(OURS, {}).get(key)
-        better = [name for name, each in found.items() if name not in ("bare", OURS) and isinstance(each, dict)
-                  and mine and each.get(key, mine) * TIE < mine]  # fmt: skip
+        mine = found.get(OURS, {}).get(f"added_{key}")
+        better = [
+            name for name in others_in(found) if mine and found[name].get(f"added_{key}", mine) * TIE < mine
+        ]
         if better:
             names = ", ".join(f"{name} {added(found[name], key)}" for name in better)
             lines.append(f"- {title}: ours adds {added(found[OURS], key)}; {names}")
