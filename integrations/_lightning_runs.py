@@ -22,9 +22,14 @@ from autotrack.training import begin_training
 class Fit(Recording):
     """One `Trainer.fit` that trains."""
 
-    def __init__(self, training: Any, supervised: bool, tracker: AutoTrack, module: Any) -> None:
+    def __init__(
+        self, training: Any, supervised: bool, tracker: AutoTrack, trainer: Any, module: Any
+    ) -> None:
         super().__init__(training, supervised)
         self.tracker: AutoTrack | None = tracker
+        self.trainer: Any = trainer
+        """None when the fit is over: that keeps no trainer alive."""
+        self.strategy: Any = trainer.strategy
         self.kind = type(module)
         self.values = StepValues()
         self.window = Window()
@@ -40,7 +45,8 @@ class Fit(Recording):
     def take_output(self, trainer: Any, output: Any, arguments: Any) -> None:
         """What `training_step` returned, as Lightning hands it on, and the arguments that it was given."""
         loss = output.get("loss") if isinstance(output, dict) else output
-        loss = None if loss is None else scalar(loss)
+        if loss is not None:
+            loss = scalar(loss)
         accumulated = trainer.accumulate_grad_batches
         # Under automatic optimization Lightning has divided it by the number of accumulated batches.
         if loss is not None and accumulated != 1 and trainer.lightning_module.automatic_optimization:
@@ -54,14 +60,14 @@ class Fit(Recording):
         """Record what is new of the step values, and what was measured where a window of accumulation ends."""
         loop = trainer.fit_loop.epoch_loop
         step = loop._batches_that_stepped
-        due = self.due(step + 1)
+        due = self.every == 1 or self.due(step + 1)
         values = self.values.new(loop._results)
         if self.window.filled and (trainer.accumulate_grad_batches == 1 or not loop._should_accumulate()):
             self.window.close(values)
-            if due:
-                self.rates.take(values, trainer.optimizers)
-        if due:
-            self.log(values, step)
+            if due and (self.rates.new or not self.rates.all_read):
+                self.rates.take(values, trainer)
+        if due and values:
+            self.run.log(values, step)
 
     def epoch_times(self) -> dict[str, float]:
         """How long the epoch took that ends, validations included."""
@@ -81,7 +87,7 @@ class Fit(Recording):
             self.error = error = None
         super().finish(error)
         self.values.clear()
-        self.tracker = None
+        self.tracker = self.trainer = self.strategy = None
 
 
 class Evaluation:
@@ -169,7 +175,7 @@ def begin_recording(
     part = training or part_of_another(options)
     if part is None:
         return None
-    fit = Fit(part, supervised, tracker, module)
+    fit = Fit(part, supervised, tracker, trainer, module)
     rows = summary_of(module)
     if rows and module is not None:
         # Writing the table is the helper thread's work; what closes the run waits behind it.

@@ -50,7 +50,8 @@ class Window:
     def add(self, loss: Any, rows: int | None) -> None:
         """One batch: its loss (None: unknown) and its number of samples."""
         self.filled = True
-        self._samples = None if rows is None or self._samples is None else self._samples + rows
+        if self._samples is not None:
+            self._samples = None if rows is None else self._samples + rows
         if loss is not None:
             self._loss = loss if self._batches == 0 else self._loss + loss
             self._batches += 1
@@ -94,15 +95,16 @@ class Rates:
     def __init__(self) -> None:
         self.new: dict[str, Any] = {}
         """What has changed since it was last taken: metric to rate."""
+        self.all_read = False
+        """Whether optimizers that have not stepped were looked at."""
         self._known: dict[int, list[_Group]] = {}
-        self._all_read = False
 
-    def read(self, optimizers: Sequence[Any], optimizer: Any) -> None:
-        """An optimizer is about to step with these rates."""
+    def read(self, trainer: Any, optimizer: Any) -> None:
+        """An optimizer of the trainer is about to step with these rates."""
         groups = optimizer.param_groups
         known = self._known.get(id(optimizer))
         if known is None or len(known) != len(groups):
-            names = rate_names(optimizers)
+            names = rate_names(trainer.optimizers)
             self._known = {place: [_Group(keys) for keys in names[place]] for place in names}
             known = self._known.get(id(optimizer), [])
         for group, before in zip(groups, known, strict=False):
@@ -117,13 +119,13 @@ class Rates:
                 if number is not None:
                     self.new.update(dict.fromkeys(before.keys, number))
 
-    def take(self, values: dict[str, Any], optimizers: Sequence[Any]) -> None:
+    def take(self, values: dict[str, Any], trainer: Any) -> None:
         """Move what is new into `values`; the first time also of optimizers that have not stepped."""
-        if not self._all_read:
-            self._all_read = True
-            for optimizer in optimizers:
+        if not self.all_read:
+            self.all_read = True
+            for optimizer in trainer.optimizers:
                 if all(group.state is None for group in self._known.get(id(optimizer), ())):
-                    self.read(optimizers, optimizer)
+                    self.read(trainer, optimizer)
         if self.new:
             values.update(self.new)
             self.new = {}

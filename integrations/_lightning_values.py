@@ -44,12 +44,12 @@ class StepValues:
         found: dict[str, Any] = {}
         known, tensor = self._known, sys.modules["torch"].Tensor
         for key, metric in (results or {}).items():
-            meta = metric.meta
-            if not meta.on_step or metric.has_reset:
-                continue
             value = metric._forward_cache
             before = known.get(key)
             if value is None or (before is not None and before[0] is value):
+                continue
+            meta = metric.meta
+            if not meta.on_step or metric.has_reset:
                 continue
             name = name_of(meta, on_step=True) if before is None else before[1]
             known[key] = value, name

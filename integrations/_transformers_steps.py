@@ -1,5 +1,6 @@
 """One `Trainer.train` of transformers that is being recorded: its run, and what is known of the optimizer step under way."""
 
+import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
 from time import perf_counter
@@ -30,12 +31,18 @@ class Train(Recording):
 
     def record(self, values: dict[str, Any], step: int) -> None:
         """Record metrics, in one line with those of the step that wait."""
-        if self.pending is not None:
+        pending = self.pending
+        if pending is not None:
             if self.pending_step == step:
-                values, self.pending = self.pending | values, None
+                self.pending = None
+                pending.update(values)
+                values = pending
             else:
                 self.flush()
-        self.log(values, step)
+        if self.active and values:
+            self.run.log(values, step)
+        else:
+            self.log(values, step)
 
     def flush(self) -> None:
         """Record what waits."""
@@ -71,7 +78,7 @@ class Steps:
 
     __slots__ = (
         "_key", "_optimizer", "_parts", "_ranks", "_rates", "_rows", "_seen", "_text", "_tokens", "began", "epoch_step",
-        "loss", "norm", "owner", "trainer_class",
+        "loss", "norm", "owner", "tensor", "trainer_class",
     )  # fmt: skip
 
     def __init__(self, owner: type | None, trainer_class: type) -> None:
@@ -80,6 +87,8 @@ class Steps:
         self.trainer_class = trainer_class
         self.loss = StepLoss()
         self.norm: Any = None
+        """Of the gradients, as the Trainer was given it: a number or a tensor."""
+        self.tensor = sys.modules["torch"].Tensor
         self.began = perf_counter()
         """When the last step, evaluation or save was over."""
         self.epoch_step = -1
@@ -100,7 +109,8 @@ class Steps:
         if hasattr(loss, "is_cpu"):
             self.loss.add(loss)
         # The optimizer steps next, and the scheduler right after it: this is the rate that is used.
-        self._rates = [group["lr"] for group in self._optimizer.param_groups]
+        groups = self._optimizer.param_groups
+        self._rates = [groups[0]["lr"]] if len(groups) == 1 else [group["lr"] for group in groups]
         if self._key is not None:
             batch = (args[2] if len(args) > 2 else kwargs["inputs"]).get(self._key)
             if batch is not None:
@@ -116,10 +126,21 @@ class Steps:
         values: dict[str, Any] = {}
         if self.loss.batches:
             self.loss.take(self._parts, values)
-        if self._rates:
-            self._put_rates(values)
-        if self.norm is not None:
-            values["auto/grad_norm"], self.norm = self.norm, None
+        rates = self._rates
+        if rates:
+            values["auto/lr"] = rates[0]
+            if len(rates) > 1:
+                _put_rates(rates, values)
+            self._rates = []
+        norm = self.norm
+        if norm is not None:
+            self.norm = None
+            if type(norm) is self.tensor and norm.is_cpu:
+                values["auto/grad_norm"] = norm.item()
+            elif type(norm) is float or not hasattr(
+                norm, "placements"
+            ):  # a DTensor's value may need all ranks
+                values["auto/grad_norm"] = norm
         values["auto/step_time"] = took
         if self._rows:
             values["auto/samples_per_second"] = self._rows * self._ranks / took
@@ -127,14 +148,6 @@ class Steps:
                 values["auto/tokens_per_second"] = self._tokens * self._ranks / took
             self._rows = self._tokens = 0
         return values
-
-    def _put_rates(self, values: dict[str, Any]) -> None:
-        """`auto/lr` is the first group's; each group's own where they may differ."""
-        rates, self._rates = self._rates, []
-        first = values["auto/lr"] = rates[0]
-        if len(rates) > 1 and (type(first) is not float or rates.count(first) != len(rates)):
-            for number, rate in enumerate(rates):
-                values[f"auto/lr/{number}"] = rate
 
     def _learn(self, trainer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """What holds for all steps, read off the first micro-batch."""
@@ -153,3 +166,11 @@ class Steps:
                 (name for name in names if len(getattr(inputs.get(name), "shape", ())) > 0), None
             )
             self._text = self._key == "input_ids" and len(inputs[self._key].shape) == 2
+
+
+def _put_rates(rates: list[Any], values: dict[str, Any]) -> None:
+    """Each group's own rate, where they may differ: `auto/lr` is the first group's."""
+    first = rates[0]
+    if type(first) is not float or rates.count(first) != len(rates):
+        for number, rate in enumerate(rates):
+            values[f"auto/lr/{number}"] = rate

@@ -55,6 +55,8 @@ class LightningWatch(Watch):
     def __init__(self) -> None:
         super().__init__()
         self.fits: ByIdentity[Fit] = ByIdentity()
+        self.latest: Fit | None = None
+        """The fit that began last, while it goes on: what is called at every step looks here first."""
         self.modules: ByIdentity[Fit] = ByIdentity()
         self.evaluations: ByIdentity[Evaluation] = ByIdentity()
         self.inside: ByIdentity[bool] = ByIdentity()
@@ -113,6 +115,8 @@ class LightningWatch(Watch):
             for recording in (self.fits.get(trainer), self.evaluations.get(trainer)):
                 if recording is not None:
                     recording.finish(call.error)
+            if self.latest is not None and not self.latest.active:
+                self.latest = None
             self.evaluations.drop(trainer)
 
         return end
@@ -135,6 +139,7 @@ class LightningWatch(Watch):
         if fit is not None:
             self.fits.set(trainer, fit)
             self.modules.set(module, fit)
+            self.latest = fit
 
     def resume(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """`connector.resume_start(checkpoint_path)`: "last", "best" and "hpc" are paths by now, None for none."""
@@ -144,8 +149,9 @@ class LightningWatch(Watch):
 
     def optimized(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """`run(…, hook_kwargs)` of the loop around `training_step`: keep the batch's loss; `batch_end` records it."""
-        trainer = args[0].trainer
-        fit = self.fits.get(trainer)
+        trainer, fit = args[0].trainer, self.latest
+        if fit is None or fit.trainer is not trainer:
+            fit = self.fits.get(trainer)
         if fit is not None and fit.active:
             fit.take_output(trainer, result, kwargs["kwargs"] if "kwargs" in kwargs else args[-1])
 
@@ -186,21 +192,25 @@ class LightningWatch(Watch):
 
     def stepped(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """An optimizer has stepped with the rates that it has now: what changes them does so before or after."""
-        module = args[0].lightning_module
-        fit = self.modules.get(module)
+        fit = self.latest
+        if fit is None or fit.strategy is not args[0]:
+            fit = self.modules.get(args[0].lightning_module)
         if fit is not None and fit.active:
-            fit.rates.read(module.trainer.optimizers, args[1])
+            fit.rates.read(fit.trainer, args[1])
 
     def timed(self, tell: Callable[[Window], None]) -> Callable[[Any], Any]:
         """Makes what stands for a function that Lightning calls before or after it asks the data loader for a batch."""
-        fits, patcher = self.fits, self.patcher
+        patcher = self.patcher
 
         def make(original: Any) -> Any:
             @wraps(original)
             def told(loop: Any) -> Any:
-                fit = fits.get(loop.trainer) if patcher.live else None
-                if fit is not None:
-                    tell(fit.window)
+                if patcher.live:
+                    fit = self.latest
+                    if fit is None or fit.trainer is not loop.trainer:
+                        fit = self.fits.get(loop.trainer)
+                    if fit is not None:
+                        tell(fit.window)
                 return original(loop)
 
             return told
@@ -214,7 +224,9 @@ class LightningWatch(Watch):
 
     def _active(self, trainer: Any) -> Fit | None:
         """The recording of a fit that goes on; None while a search has put its own callbacks in the place of the trainer's."""
-        fit = self.fits.get(trainer)
+        fit = self.latest
+        if fit is None or fit.trainer is not trainer:
+            fit = self.fits.get(trainer)
         if fit is None or not fit.active:
             return None
         for callback in trainer.callbacks:

@@ -141,24 +141,18 @@ class TransformersWatch(Watch):
     def micro_batch(self, owner: type, args: tuple[Any, ...], kwargs: dict[str, Any], loss: Any) -> None:
         """A `training_step` has returned the loss of one micro-batch."""
         here = inside.get()
-        if here is not None and here.train is not None and here.trainer is args[0]:
-            steps = here.train.steps
+        if here is not None and (train := here.train) is not None and here.trainer is args[0]:
+            steps = train.steps
             if steps is not None and steps.owner is owner:
                 steps.micro_batch(args[0], args, kwargs, loss)
 
     def gradient_norm(self, args: tuple[Any, ...], kwargs: dict[str, Any], norm: Any) -> None:
         """The gradients have been clipped; this was their norm."""
         here = inside.get()
-        if here is None or here.train is None or here.trainer.accelerator is not args[0]:
-            return
-        steps = here.train.steps
-        if steps is not None:
-            if type(norm) is float:
+        if here is not None and (train := here.train) is not None and here.trainer.accelerator is args[0]:
+            steps = train.steps
+            if steps is not None and (type(norm) is float or hasattr(norm, "is_cpu")):
                 steps.norm = norm
-            elif hasattr(norm, "is_cpu") and not hasattr(
-                norm, "placements"
-            ):  # a DTensor's value may need all ranks
-                steps.norm = norm.item() if norm.is_cpu else norm
 
 
 class TransformersCallback(Adapter):
@@ -231,14 +225,15 @@ class TransformersCallback(Adapter):
         train = self._train(state)
         if train is None or train.steps is None:
             return
-        values = train.steps.take()
-        if not train.due(state.global_step):
+        values, step = train.steps.take(), state.global_step
+        if train.every != 1 and not train.due(step):
             values = {name: value for name, value in values.items() if name == "auto/nonfinite"}
         if not control.should_log:
-            train.record(values, state.global_step)
+            train.record(values, step)
             return
-        train.flush()
-        train.pending, train.pending_step = values, state.global_step
+        if train.pending is not None:
+            train.flush()
+        train.pending, train.pending_step = values, step
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **facts: Any) -> None:
         """`Trainer.log` was called, by the trainer or by the user."""

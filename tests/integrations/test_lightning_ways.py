@@ -3,6 +3,7 @@
 import importlib
 import warnings
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -284,8 +285,9 @@ def test_tensors_of_an_accelerator_are_handed_on_unread():
         window.add(on_device, 4)
         window.add(on_device.detach(), 4)
         window.close(found)
-        rates.read([optimizer], optimizer)
-        rates.take(found, [optimizer])
+        owner = SimpleNamespace(optimizers=[optimizer])
+        rates.read(owner, optimizer)
+        rates.take(found, owner)
         facts = optimizer_facts(optimizer)
         told = early_stopping(stopper)
     assert reads.count == 0
