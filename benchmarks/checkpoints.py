@@ -136,10 +136,12 @@ def kept(lab: Lab, name: str, one: str, **options: Any) -> Result:
     """One series with one keeper."""
     place, source = lab.place("keep", name), str(lab.work / "series" / one)
     found = lab.do(name, "keep", place, SECONDS, series=source, **options)
-    if "error" not in found and not options:
+    if "error" not in found:
         saves = json.loads((lab.work / "series" / f"{one}.json").read_text())
         steps = [step for _, step, _ in saves]
         some = steps if name == "autotrack" else [steps[1], steps[len(steps) // 2], steps[-1]]
+        if options:  # the last one is there, whichever is the best
+            some = steps[-1:]
         fetched = lab.do(name, "fetch", place, SECONDS, series=source, steps=some)
         found |= {"fetch_error": fetched["error"]} if "error" in fetched else fetched
     lab.clear("keep")

@@ -51,7 +51,9 @@ def test_what_is_kept_comes_back_byte_for_byte_and_a_frozen_backbone_is_kept_onc
             assert 0 < one["call_ms"] <= one["longest_ms"] < 1000 * one["seconds"]
     copied, ours = (found["keepers"][name] for name in ("copy", "autotrack"))
     assert copied["frozen"]["stored"] == copied["frozen"]["plain"] > 2 * ours["frozen"]["stored"]
-    assert ours["full, best and last"]["stored"] < 0.5 * ours["full"]["stored"]
+    best_and_last = ours["full, best and last"]
+    assert best_and_last["stored"] < 0.5 * ours["full"]["stored"]
+    assert (best_and_last["fetched"], best_and_last["exact"]) == (1, 1)
 
 
 def test_the_disk_is_measured_with_the_bytes_that_ours_is_given(found: dict[str, Any]) -> None:
