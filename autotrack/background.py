@@ -6,11 +6,11 @@ The thread is a daemon, starts with the first job, and is left behind by a fork:
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable
 from math import inf
 from queue import Empty, SimpleQueue
 from threading import get_ident
+from time import monotonic, sleep
 from typing import Any
 
 from autotrack.guard import guarded
@@ -36,7 +36,7 @@ class Task:
         """The next call begins one interval from now."""
         with guarded("planning work on the helper thread"):
             seconds = self.interval() if callable(self.interval) else self.interval
-            self.due = time.monotonic() + seconds
+            self.due = monotonic() + seconds
 
 
 class Helper:
@@ -108,11 +108,11 @@ class Helper:
 
     def _next(self) -> None:
         task = self._first_task()
-        if task is not None and task.due <= time.monotonic():  # however many jobs wait
+        if task is not None and task.due <= monotonic():  # however many jobs wait
             self._call(task)
             return
         try:
-            job = self.jobs.get(timeout=None if task is None else max(0.0, task.due - time.monotonic()))
+            job = self.jobs.get(timeout=None if task is None else max(0.0, task.due - monotonic()))
         except Empty:
             return
         self._take(job)
@@ -146,13 +146,13 @@ class Helper:
 
     def idle(self, seconds: float) -> None:
         """Wait, and do what becomes due meanwhile."""
-        until = time.monotonic() + seconds
-        while (now := time.monotonic()) < until:
+        until = monotonic() + seconds
+        while (now := monotonic()) < until:
             task = self._first_task()
             if task is not None and task.due <= now:
                 self._call(task)
             else:
-                time.sleep(min(until, until if task is None else task.due) - now)
+                sleep(min(until, until if task is None else task.due) - now)
 
     def breathe(self) -> None:
         """Do what is due and what waits, and come back. A job that is done meanwhile lets only what is due pass: however many
@@ -162,7 +162,7 @@ class Helper:
         try:
             while True:
                 task = self._first_task()
-                if task is not None and task.due <= time.monotonic():
+                if task is not None and task.due <= monotonic():
                     self._call(task)
                 elif inside or self.jobs.empty() or self._over():
                     return
@@ -248,7 +248,7 @@ def idle(seconds: float) -> None:
     if helper.thread is threading.current_thread():
         helper.idle(seconds)
     else:
-        time.sleep(seconds)
+        sleep(seconds)
 
 
 def alive() -> bool:

@@ -8,8 +8,8 @@ the helper thread reads. JAX's arrays are results to come, and tell themselves w
 
 import os
 import sys
-import time
 from collections.abc import Callable, Mapping
+from time import monotonic, sleep
 from typing import Any
 
 from autotrack import background
@@ -85,9 +85,9 @@ def _recorded(module: Any, device: Any) -> Any:
 
 
 def _make_room() -> None:
-    until = time.monotonic() + _LONGEST_SECONDS
-    while len(_waiting) >= MOST_WAITING and time.monotonic() < until:
-        time.sleep(_POLL_SECONDS)
+    until = monotonic() + _LONGEST_SECONDS
+    while len(_waiting) >= MOST_WAITING and monotonic() < until:
+        sleep(_POLL_SECONDS)
 
 
 if hasattr(os, "register_at_fork"):

@@ -5,8 +5,8 @@ end of the run stay what they were.
 """
 
 import os
-import time
 from collections.abc import Mapping
+from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
 from autotrack.deferred import read_later
@@ -58,7 +58,7 @@ def _append(run: "Run", kind: str, *body: Any) -> None:
     journal = Journal(run.dir, run=root, project=run.project, role="edit", rank=0, fallback=lambda: None)
     journal.open()
     child = () if run.id == root else (run.id,)
-    started = time.monotonic_ns()
+    started = monotonic_ns()
     seq = journal.next_seq()
     journal.write(seq, encode(kind, seq, started, *body, *child), started)
     fd = journal.close(wait=False)

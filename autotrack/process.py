@@ -2,7 +2,7 @@
 
 import os
 import sys
-import time
+from time import monotonic_ns, time_ns
 from typing import NamedTuple
 
 
@@ -106,7 +106,7 @@ def is_descendant_of(pid: int) -> bool:
 
 def clocks() -> tuple[int, int]:
     """Wall clock (Unix nanoseconds) and monotonic clock (nanoseconds), read together."""
-    return time.time_ns(), time.monotonic_ns()
+    return time_ns(), monotonic_ns()
 
 
 def _serves(word: str) -> bool:

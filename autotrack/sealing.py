@@ -4,10 +4,10 @@ What was replaced or removed before it could be read stays a path of which nothi
 """
 
 import os
-import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, NamedTuple
 
 from autotrack import background
@@ -38,7 +38,7 @@ _pulse = [0.0]
 
 def pace() -> None:
     """Called as a long reading or storing goes on: let what became due meanwhile pass."""
-    _pulse[0] = time.monotonic()
+    _pulse[0] = monotonic()
     background.breathe()
 
 
@@ -70,16 +70,16 @@ def store_later(work: Callable[[], object]) -> None:
 
 def wait(seconds: float) -> None:
     """Wait until what was saved so far has been read (at most LONGEST_WAIT), and until what is to be stored has been stored."""
-    begun = time.monotonic()
+    begun = monotonic()
     until = begun + min(seconds, LONGEST_WAIT)
     pace()
     while (_waiting or _at_work) and background.alive():
-        now = time.monotonic()
+        now = monotonic()
         if any(job.stores for job in (*_waiting, *_at_work)):
             until = min(begun + LONGEST_STORING, _pulse[0] + _LONGEST_SILENCE)
         if now >= until:
             return
-        time.sleep(_POLL_SECONDS)
+        sleep(_POLL_SECONDS)
 
 
 def _submit(job: _Job) -> None:

@@ -4,9 +4,9 @@ import atexit
 import contextvars
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from time import monotonic, monotonic_ns
 from typing import Any, Protocol
 
 from autotrack import background, guard, marks, sealing
@@ -180,7 +180,7 @@ def add_config(values: dict[str, Any], source: str) -> None:
 def note_exit(code: object) -> None:
     """`sys.exit(code)` was called; it counts at the end if nothing was recorded after it."""
     global _exit_request
-    _exit_request = (code, time.monotonic_ns(), None)
+    _exit_request = (code, monotonic_ns(), None)
 
 
 def note_way_out(error: BaseException, interrupted: bool) -> None:
@@ -190,24 +190,24 @@ def note_way_out(error: BaseException, interrupted: bool) -> None:
     """
     global _exit_request
     if isinstance(error, SystemExit):
-        _exit_request = (error.code, time.monotonic_ns(), error if interrupted else None)
+        _exit_request = (error.code, monotonic_ns(), error if interrupted else None)
     elif interrupted and _exit_request is not None and not _recorded_since(_exit_request[1]):
-        _exit_request = (_exit_request[0], time.monotonic_ns(), error)
+        _exit_request = (_exit_request[0], monotonic_ns(), error)
 
 
 def patience() -> float:
     """How many seconds the end of a run may wait for the helper thread; all ends at the exit together have the time of one."""
-    return EXIT_SECONDS if _exit_deadline is None else max(0.0, _exit_deadline - time.monotonic())
+    return EXIT_SECONDS if _exit_deadline is None else max(0.0, _exit_deadline - monotonic())
 
 
 def retire(fd: int) -> None:
     """Close a descriptor a little later: another thread may be in the middle of a write to it."""
-    _retired.append((time.monotonic() + TICK_SECONDS, fd))
+    _retired.append((monotonic() + TICK_SECONDS, fd))
     _close_retired(64)
 
 
 def _close_retired(most: int) -> None:
-    while len(_retired) > most or (_retired and _retired[0][0] < time.monotonic()):
+    while len(_retired) > most or (_retired and _retired[0][0] < monotonic()):
         try:
             _, fd = _retired.pop(0)
         except IndexError:  # another thread closes them too
@@ -265,7 +265,7 @@ def _close(fd: int) -> None:
 def _at_exit() -> None:
     """End what is still open, newest first, with the status that the interpreter's end gives it."""
     global _exit_deadline
-    _exit_deadline = time.monotonic() + EXIT_SECONDS
+    _exit_deadline = monotonic() + EXIT_SECONDS
     status, error, code = _outcome()
     for run in reversed(list(_open)):
         _impatient("finishing a run at the exit", run.end_with_process, status, error, code)

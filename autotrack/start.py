@@ -1,6 +1,6 @@
 """What is known of a run when it starts."""
 
-import time
+from time import time_ns
 from typing import Any, NamedTuple
 
 
@@ -25,7 +25,7 @@ class Start(NamedTuple):
             "group": self.group,
             "tags": list(self.tags),
             "notes": self.notes,
-            "created": time.time_ns(),
+            "created": time_ns(),
             "opened_by": self.opened_by,
             "framework": self.framework,
             "resumed": resumed,

@@ -78,7 +78,12 @@ SUITES = {
     "lightning": Suite(
         "lightning",
         LIGHTNING,
-        left_out=("callbacks/test_pruning.py",),
+        left_out=(
+            "callbacks/test_pruning.py",
+            "callbacks/test_spike.py",
+            "callbacks/test_stochastic_weight_avg.py",
+            "callbacks/test_weight_averaging.py",
+        ),
         words=("-o", "addopts=", "-k", "not spawn and not ddp"),
         repository="https://github.com/Lightning-AI/pytorch-lightning",
         root="tests/tests_pytorch",

@@ -69,7 +69,8 @@ class Checkpoints:
 
     def link(self, call: Call) -> Callable[[Call], None] | None:
         """`ModelCheckpoint._link_checkpoint(trainer, filepath, linkpath)`."""
-        trainer, target, path = call.args[-3:]
+        by_name = [call.kwargs[name] for name in ("trainer", "filepath", "linkpath") if name in call.kwargs]
+        trainer, target, path = [*call.args, *by_name][-3:]
         run = self._writes(trainer)
         if run is None or os.path.abspath(path) == os.path.abspath(target):
             return None

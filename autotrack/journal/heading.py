@@ -1,6 +1,6 @@
 """What a journal's files are called, and the first line of each."""
 
-import time
+from time import time_ns
 
 from autotrack.journal.format import FORMAT, encode
 from autotrack.process import clocks, this_process
@@ -13,7 +13,7 @@ def new_stem(rank: int) -> str:
     """The name of a journal that is begun now, without segment and suffix: `<host>-<pid>-<start ns>-<rank>`."""
     facts = this_process()
     host = "".join(c if (c.isalnum() and c.isascii()) or c in "._" else "_" for c in facts.host)
-    return f"{host[:_HOST_LENGTH]}-{facts.pid}-{time.time_ns()}-{rank}"
+    return f"{host[:_HOST_LENGTH]}-{facts.pid}-{time_ns()}-{rank}"
 
 
 def first_line(seq: int, segment: int, *, run: str, project: str, role: str, rank: int) -> bytes:

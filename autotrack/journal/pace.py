@@ -1,9 +1,9 @@
 """How fast the disk takes lines, and how long lines had to wait in memory for it."""
 
 import sys
-import time
 from collections import deque
 from collections.abc import Callable
+from time import monotonic, monotonic_ns
 
 SLOW_NS = 5_000_000
 SLOW_IN_A_ROW = 3
@@ -17,14 +17,14 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self._switches, self._queued = _switches(), _queued()
-        self._began = time.monotonic_ns()
+        self._began = monotonic_ns()
 
     def stop(self) -> int:
         """Nanoseconds since the start that the disk must be taken to have cost.
 
         A busy thread keeps the interpreter's lock for one switch interval at a time, and who waits for it wakes up as often.
         """
-        took = time.monotonic_ns() - self._began
+        took = monotonic_ns() - self._began
         if took <= SLOW_NS:
             return took
         waited = int((_switches() - self._switches) * sys.getswitchinterval() * 1e9)
@@ -51,7 +51,7 @@ class Pace:
         """The call for this event took more than 5 ms; whether that was several times in a row, or for very long."""
         self._slow.append(seq)
         row = len(self._slow) == SLOW_IN_A_ROW and max(self._slow) - min(self._slow) < 2 * SLOW_IN_A_ROW
-        if not (row or took > AT_ONCE_NS) or time.monotonic() < self._no_alarm_until:
+        if not (row or took > AT_ONCE_NS) or monotonic() < self._no_alarm_until:
             return False
         self._slow.clear()
         self._watched = 0
@@ -60,7 +60,7 @@ class Pace:
     def verdict(self, disk_ns: int) -> bool | None:
         """After an alarm, of each write on a stopwatch: whether the disk is slow, None as long as that is open."""
         if disk_ns <= SLOW_NS:
-            self._no_alarm_until = time.monotonic() + _FALSE_ALARM_SECONDS
+            self._no_alarm_until = monotonic() + _FALSE_ALARM_SECONDS
             return False
         self._watched += 1
         return True if disk_ns > AT_ONCE_NS or self._watched >= SLOW_IN_A_ROW else None
@@ -84,7 +84,7 @@ class Pace:
 
     def report(self, append: Callable[..., None], at_once: bool = False) -> None:
         """Say in the record which events waited; every 10 s at most, or at once."""
-        now = time.monotonic()
+        now = monotonic()
         if not self._times or (now < self._reported + _REPORT_SECONDS and not at_once):
             return
         body = {

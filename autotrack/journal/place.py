@@ -4,9 +4,9 @@ Only the helper thread, or whoever ends the run, comes here; callers of `log` us
 """
 
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 
 from autotrack.guard import warn
 from autotrack.journal import segment
@@ -110,18 +110,18 @@ class Place:
         except OSError:
             return False
         self._home = self._home or refused
-        self._return_at = time.monotonic() + self._pause
+        self._return_at = monotonic() + self._pause
         self._pause = min(2 * self._pause, _RETURN_MOST)
         warn("fallback", f"{refused} takes no more events ({why}); they go to {folder}.", key=folder)
         return True
 
     def may_return(self) -> bool:
         """Whether it is time to try the run's own folder again."""
-        return self._home is not None and time.monotonic() >= self._return_at
+        return self._home is not None and monotonic() >= self._return_at
 
     def come_home(self) -> bool:
         """Try the run's own folder again, and bring back what was written elsewhere; whether all is there now."""
-        self._return_at = time.monotonic() + self._pause
+        self._return_at = monotonic() + self._pause
         home, refuge = self.home, self.folder
         try:
             if refuge != home:

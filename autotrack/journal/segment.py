@@ -2,9 +2,9 @@
 
 import errno
 import os
-import time
 from contextlib import suppress
 from pathlib import Path
+from time import sleep
 from typing import NamedTuple
 
 from autotrack.layout import make_private_folder, open_private
@@ -134,7 +134,7 @@ def sync_names(folder: Path) -> None:
 
 def settle_in_flight() -> None:
     """Wait until writes that had begun before have ended."""
-    time.sleep(IN_FLIGHT_SECONDS)
+    sleep(IN_FLIGHT_SECONDS)
 
 
 def _undo(fd: int, path: Path) -> None:

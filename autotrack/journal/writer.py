@@ -10,11 +10,11 @@ import errno
 import itertools
 import os
 import threading
-import time
 from bisect import bisect_right
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic, monotonic_ns
 from typing import Any
 
 from autotrack.journal.format import SEGMENT_BYTES, encode
@@ -97,7 +97,7 @@ class Journal:
 
     def append(self, kind: str, *body: Any) -> None:
         """Write one event; never raises for what the disk does. Raises TypeError for a body that JSON cannot hold."""
-        started = time.monotonic_ns()
+        started = monotonic_ns()
         seq = self.next_seq()
         self.write(seq, encode(kind, seq, started, *body), started)
 
@@ -112,7 +112,7 @@ class Journal:
             self._write_watched(seq, line)
         else:
             self._keep(seq, line)
-        ended = time.monotonic_ns()
+        ended = monotonic_ns()
         self.own_ns += ended - started
         if ended - started > SLOW_NS and fd is not None:
             self.slow(seq, ended - started)
@@ -120,7 +120,7 @@ class Journal:
     def keep(self, kind: str, *body: Any) -> None:
         """An event that `settle` writes: the caller does not touch the disk."""
         seq = self.next_seq()
-        self._keep(seq, encode(kind, seq, time.monotonic_ns(), *body))
+        self._keep(seq, encode(kind, seq, monotonic_ns(), *body))
 
     def torn(self, seq: int, line: bytes) -> None:
         """A short write: close the torn line with a newline and write the line again, whole."""
@@ -177,7 +177,7 @@ class Journal:
             if self._place.away:
                 self._come_home()
             if self._suspended:
-                self._pace.resumed(self._why, time.monotonic() - self._since)
+                self._pace.resumed(self._why, monotonic() - self._since)
             self._pace.report(self.keep, at_once=True)
             left = len(self._ring) if self._ring and not self._flush() else 0
         self.sync()
@@ -268,7 +268,7 @@ class Journal:
             begins = not self._suspended
             self.fast, self._suspended, self._watching = None, True, False
             if begins:
-                self._why, self._since = why, time.monotonic()
+                self._why, self._since = why, monotonic()
             elif not quiet:
                 self._why = why
         if begins:
@@ -294,7 +294,7 @@ class Journal:
                     continue
                 self._tears += 1
                 self._suspend(f"{self.path} cannot be written ({error.strerror or error})", quiet=True)
-                self._refused_since = self._refused_since or time.monotonic()
+                self._refused_since = self._refused_since or monotonic()
                 return False
 
     def _resume(self) -> bool:
@@ -302,7 +302,7 @@ class Journal:
         number, seq = self._header
         if number > self._place.number:  # of a first line that no folder took: no number is to be missing
             self._header = -1, -1
-            self._keep(seq, encode("beat", seq, time.monotonic_ns(), {}))
+            self._keep(seq, encode("beat", seq, monotonic_ns(), {}))
         with self._state:
             if self._ring:
                 return False
@@ -312,7 +312,7 @@ class Journal:
                     return True
                 if self._suspended:
                     self._suspended = False
-                    self._pace.resumed(self._why, time.monotonic() - self._since)
+                    self._pace.resumed(self._why, monotonic() - self._since)
                 self.fast = None if self.closed else self._place.fd
                 self._watching = False
         for first, last, count in gaps:
@@ -345,8 +345,8 @@ class Journal:
             self._suspend("the disk took only a part of a line", quiet=True)
 
     def _leave_if_due(self) -> None:
-        since = self._refused_since or time.monotonic()
-        if time.monotonic() - since < LEAVE_SECONDS and self._ring.size < self._ring.capacity // 2:
+        since = self._refused_since or monotonic()
+        if monotonic() - since < LEAVE_SECONDS and self._ring.size < self._ring.capacity // 2:
             return
         if self._place.leave(self._why):
             self._mended = self._tears

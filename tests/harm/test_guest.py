@@ -127,3 +127,39 @@ def test_warnings_that_are_errors_stop_no_training(store: Path, tmp_path: Path) 
     assert (done.returncode, done.stdout) == (0, "on\n")
     assert "'bad'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+CLOCKS = """
+import sys, time
+import autotrack
+
+def record():
+    with autotrack.init(project='p') as run:
+        for step in range(100):
+            run.log({'a': 1.0})
+        sleep(2.5)  # the helper thread syncs meanwhile
+
+sleep = time.sleep
+record()
+asked = set()
+
+def counted(real):
+    def clock(*words):
+        asked.add(sys._getframe(1).f_globals['__name__'])
+        return real(*words)
+    return clock
+
+for name in ('time', 'time_ns', 'monotonic', 'monotonic_ns', 'perf_counter', 'perf_counter_ns', 'sleep'):
+    setattr(time, name, counted(getattr(time, name)))
+record()
+time.time()
+print(*sorted(asked))
+"""
+
+
+def test_a_clock_that_the_program_puts_in_place_of_its_own_is_not_asked_by_us(
+    store: Path, tmp_path: Path
+) -> None:
+    asked = run(CLOCKS, tmp_path).split()
+    assert "__main__" in asked
+    assert [name for name in asked if name.startswith("autotrack")] == []

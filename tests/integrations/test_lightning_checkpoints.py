@@ -99,6 +99,16 @@ def test_a_linked_last_stands_for_the_newest_save(store, pl, arm, tmp_path):
     assert (tmp_path / "last.ckpt").resolve() == Path(found[-1].path)
 
 
+def test_a_link_that_is_made_with_its_arguments_by_name_is_told_too(store, pl, arm, tmp_path):
+    class Links(pl.callbacks.ModelCheckpoint):
+        def _save_last_checkpoint(self, trainer: Any, monitor_candidates: Any) -> None:
+            last = str(tmp_path / "last.ckpt")
+            self._link_checkpoint(trainer, linkpath=last, filepath=self._last_checkpoint_saved)
+
+    fit(pl, [*arm(), Links(tmp_path)])
+    assert only_run().checkpoints[-1].links == (str(tmp_path / "last.ckpt"),)
+
+
 def test_the_users_own_saves_during_and_after_the_fit_belong_to_its_run(store, pl, arm, tmp_path):
     class Saver(pl.Callback):
         def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
