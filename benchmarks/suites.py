@@ -99,8 +99,6 @@ SUITES = {
 
 def main() -> int:
     wanted = arguments()
-    result: dict[str, Any] = json.loads(FILE.read_text()) if FILE.is_file() else {}
-    found = result.get("suites", {})
     bad = False
     for name in wanted.only:
         suite = SUITES[name]
@@ -109,12 +107,13 @@ def main() -> int:
             bad = True
             continue
         with tempfile.TemporaryDirectory(prefix="suite-") as work:
-            found[name] = compared(suite, source, Path(work), wanted.limit)
-        bad |= not found[name]["same"]
-        FILE.write_text(json.dumps({"suites": dict(sorted(found.items()))}, indent=2) + "\n")
-        print(
-            name, json.dumps({key: value for key, value in found[name].items() if key != "stamp"}, indent=2)
+            found = compared(suite, source, Path(work), wanted.limit)
+        bad |= not found["same"]
+        suites = json.loads(FILE.read_text())["suites"] if FILE.is_file() else {}
+        FILE.write_text(
+            json.dumps({"suites": dict(sorted((suites | {name: found}).items()))}, indent=2) + "\n"
         )
+        print(name, json.dumps({key: value for key, value in found.items() if key != "stamp"}, indent=2))
     return int(bad)
 
 

@@ -33,6 +33,9 @@ def saved(path: Path, value: Any) -> str:
     return run.id
 
 
+@pytest.mark.filterwarnings(
+    "ignore:'autocompletion' is renamed:DeprecationWarning"
+)  # of click 8.1.0 about typer
 def test_files_and_a_card_with_what_is_known_and_what_is_open(tmp_path: Path) -> None:
     run = saved(tmp_path / "model.pt", {"w": torch.ones(3)})
     checkpoints.register("detector", run)
