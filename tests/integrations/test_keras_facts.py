@@ -129,15 +129,11 @@ def test_early_stopping_is_told_with_its_best(store, arm):
 def test_early_stopping_by_a_metric_of_one_place_is_told_all_the_same(store, arm):
     metric = keras.metrics.F1Score(name="f1")
     stopper = keras.callbacks.EarlyStopping("val_f1", mode="max", patience=9)
-    callbacks = [*arm(), stopper]
-    with pytest.warns(autotrack.AutotrackWarning, match="'(val_)?f1' was left out"):
-        net(metrics=[metric]).fit(X, Y > 0, validation_data=(X[:9], Y[:9] > 0), callbacks=callbacks, **PLAIN)
-    assert stopper.best.shape == (1,)
-    assert only_run().config["best"] == {
-        "metric": "val_f1",
-        "value": str(stopper.best),
-        "epoch": stopper.best_epoch,
-    }
+    made = net(metrics=[metric])
+    made.fit(X, Y > 0, validation_data=(X[:9], Y[:9] > 0), callbacks=[*arm(), stopper], **PLAIN)
+    # Keras 3.11 makes a float of it.
+    best = stopper.best if isinstance(stopper.best, float) else str(stopper.best)
+    assert only_run().config["best"] == {"metric": "val_f1", "value": best, "epoch": stopper.best_epoch}
     assert only_run().config["stopped"]["by"] == "max_epochs"
 
 
