@@ -75,17 +75,15 @@ class Window:
 def rows_of(batch: Any) -> int | None:
     """The number of samples in a batch: the first dimension of the first array in it."""
     for _ in range(4):
-        if isinstance(batch, (list, tuple)):
-            batch = batch[0] if batch else None
-            continue
         shape = getattr(batch, "shape", None)
         if shape is not None:
             return int(shape[0]) if len(shape) else 1
-        if batch is None:
+        if isinstance(batch, (list, tuple)):
+            batch = batch[0] if batch else None
+        elif isinstance(batch, Mapping):
+            batch = next(iter(batch.values()), None)
+        else:
             return None
-        if not isinstance(batch, Mapping):
-            return None
-        batch = next(iter(batch.values()), None)
     return None
 
 

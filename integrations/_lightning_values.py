@@ -37,31 +37,41 @@ class StepValues:
     """
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[Any, str]] = {}
+        self._known: dict[str, _Known] = {}
 
     def new(self, results: Mapping[str, Any] | None) -> dict[str, Any]:
         """Names and values of what was logged since the last call."""
         found: dict[str, Any] = {}
         known, tensor = self._known, sys.modules["torch"].Tensor
         for key, metric in (results or {}).items():
-            value = metric._forward_cache
             before = known.get(key)
-            if value is None or (before is not None and before[0] is value):
+            if before is None or before.metric is not metric:
+                before = known[key] = _Known(metric)
+            value = metric._forward_cache
+            name = before.name
+            if value is before.value or name is None or value is None or metric.has_reset:
                 continue
-            meta = metric.meta
-            if not meta.on_step or metric.has_reset:
-                continue
-            name = name_of(meta, on_step=True) if before is None else before[1]
-            known[key] = value, name
-            plain_one = type(value) is tensor and value.is_cpu and value.ndim == 0
-            number = value.item() if plain_one else scalar(value)
-            if number is not None:
+            before.value = value
+            if type(value) is tensor and value.is_cpu and value.ndim == 0:
+                found[name] = value.item()
+            elif (number := scalar(value)) is not None:
                 found[name] = number
         return found
 
     def clear(self) -> None:
         """Let go of the tensors."""
         self._known.clear()
+
+
+class _Known:
+    """A value that was logged: its name for a step, None where it has none, and the object that was handed out last."""
+
+    __slots__ = ("metric", "name", "value")
+
+    def __init__(self, metric: Any) -> None:
+        self.metric = metric
+        self.name = name_of(metric.meta, on_step=True) if metric.meta.on_step else None
+        self.value: Any = None
 
 
 def epoch_values(results: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -318,6 +318,7 @@ class LightningCallback(Adapter):
         fit.tell_stop(trainer, exception)
         if not fit.supervised:
             fit.finish(exception)
+            self.watch.latest = None
 
     def teardown(self, trainer: Any, module: Any, stage: str) -> None:
         """The last hook of a fit that went well."""
@@ -325,6 +326,7 @@ class LightningCallback(Adapter):
         fit = self._fit(trainer)
         if fit is not None and stage == "fit" and not fit.supervised:
             fit.finish()
+            self.watch.latest = None
 
     def _fit(self, trainer: Any) -> Fit | None:
         fit = self.watch.fits.get(trainer)

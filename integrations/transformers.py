@@ -222,8 +222,9 @@ class TransformersCallback(Adapter):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **facts: Any) -> None:
         """The optimizer has stepped, and the step is counted. What the Trainer logs of it comes next, if it does."""
-        train = self._train(state)
-        if train is None or train.steps is None:
+        here = inside.get()
+        train = here.train if here is not None and here.state is state else self.watch.trains.get(state)
+        if train is None or train.owner is not self.owner or train.steps is None or not train.active:
             return
         values, step = train.steps.take(), state.global_step
         if train.every != 1 and not train.due(step):
