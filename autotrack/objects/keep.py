@@ -3,6 +3,7 @@
 `kept/<run>/<save>.json` is the recipe of a kept checkpoint; it is written last, so what has none is not kept.
 """
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +14,9 @@ from typing import NamedTuple
 
 from autotrack.digests import BREATH, Look, digest_of_files, look_at
 from autotrack.errors import NotWhole
-from autotrack.layout import make_private_folder, write_private
-from autotrack.objects.packs import NEWEST, PackWriter, Pieces, holding, sync_folder
+from autotrack.layout import make_private_folder, new_run_id, write_private
+from autotrack.objects.clone import clone
+from autotrack.objects.packs import NEWEST, PackWriter, Pieces, holding, holding_file, sync_folder
 from autotrack.objects.reading import (
     CHUNK,
     Pace,
@@ -26,7 +28,7 @@ from autotrack.objects.reading import (
     tensor_names,
     test_of,
 )
-from autotrack.objects.recipe import KeptFile, Piece, Recipe, write_recipe
+from autotrack.objects.recipe import KeptFile, Piece, Recipe, read_recipe, write_recipe
 from autotrack.objects.seal import Seal, seal_from
 from autotrack.objects.structure import Part
 from autotrack.objects.writeback import sync_in_steps
@@ -115,19 +117,45 @@ class Kept:
         return Added(recipe, size)
 
     def link(self, run: str, save: str, path: str, look: Look) -> Path:
-        """Give the files at a path a second name here, for they are about to lose their first. OSError where that cannot be."""
+        """Give the files at a path a second name here, for they are about to lose their first. OSError where that cannot be.
+
+        FileExistsError where they are reflinks here already, which stay.
+        """
         folder = self.beside(run, save)
-        make_private_folder(folder)
         try:
-            for stamp in look.stamps:
-                target = folder / (stamp[0] or os.path.basename(path))
-                if stamp[0] and not target.parent.is_dir():
-                    make_private_folder(target.parent)
-                os.link(os.path.join(path, stamp[0]) if stamp[0] else path, target, follow_symlinks=True)
+            _fill(folder, os.link, path, look)
+        except FileExistsError:
+            raise
         except OSError:
             self.unlink(run, save)
             raise
         return folder
+
+    def clone(self, run: str, save: str, path: str, look: Look, files: tuple[KeptFile, ...]) -> Recipe:
+        """Keep the files at a path, whose digests are known, as reflinks here; they stay what they are when the others are written to.
+
+        OSError where the file system has none, where something else lies there by now (`Changed`), and where the files
+        were linked meanwhile; then nothing is left of it.
+        """
+        folder = self.beside(run, f"{save}.{new_run_id()}.tmp")
+        with holding(self.packs, alone=False) as held:
+            if not held:  # somebody sweeps, and would take this for something left behind
+                raise BlockingIOError(errno.EWOULDBLOCK, "packs are being swept")
+            try:
+                _fill(folder, clone, path, look)
+                if look_at_same(path, look) != look:
+                    raise Changed(f"{path} was changed while it was read")
+                for inner, _, _ in os.walk(folder):
+                    sync_folder(Path(inner))
+                os.rename(folder, self.beside(run, save))
+            finally:
+                remove_below(folder)
+        return self.settle_linked(run, save, path, files)
+
+    def move_linked(self, run: str, save: str, to: str) -> None:
+        """What was linked is that of another save."""
+        self.unlink(run, to)
+        os.rename(self.beside(run, save), self.beside(run, to))
 
     def settle_linked(self, run: str, save: str, path: str, files: tuple[KeptFile, ...]) -> Recipe:
         """Write the recipe of what was linked, its digests being known."""
@@ -154,32 +182,46 @@ class Kept:
 
     def unlink(self, run: str, save: str) -> None:
         """Drop the bytes that were linked."""
-        folder = self.beside(run, save)
-        for parent, folders, names in os.walk(folder, topdown=False):
-            for each in names:
-                os.unlink(os.path.join(parent, each))
-            for each in folders:
-                os.rmdir(os.path.join(parent, each))
-        with suppress(FileNotFoundError):
-            os.rmdir(folder)
+        remove_below(self.beside(run, save))
+
+    def aside(self, run: str, save: str) -> Path:
+        """Where the recipe of a save lies while it is dropped."""
+        return self.folder / run / f"{save}.dropping"
 
     def drop(self, run: str, save: str) -> bool:
         """Keep a checkpoint no longer, unless it is pinned; its pieces go with the next sweep. False where it stays.
 
         The recipe is put aside first and looked for by who pins: one of the two always sees the other.
         """
-        recipe = self.recipe_path(run, save)
-        aside = recipe.with_suffix(".dropping")
-        try:
+        recipe, aside = self.recipe_path(run, save), self.aside(run, save)
+        with holding_file(recipe) as held:
+            if not held:
+                return False
             os.replace(recipe, aside)
-        except FileNotFoundError:
-            return False
-        if self.pin_path(run, save).exists():
-            os.replace(aside, recipe)
-            return False
+            return not self._end_drop(run, save, self.pin_path(run, save).exists())
+
+    def end_drop(self, run: str, save: str, stays: Callable[[Recipe], bool]) -> bool | None:
+        """End a drop that a process has begun that died: True where the checkpoint is back in its place, for `stays` says so.
+
+        False where it is dropped, None where somebody else is at it, or nobody has begun one.
+        """
+        aside = self.aside(run, save)
+        with holding_file(aside) as held:
+            if not held:
+                return None
+            try:
+                is_to_stay = stays(read_recipe(aside))
+            except NotWhole:
+                is_to_stay = False
+            return self._end_drop(run, save, is_to_stay)
+
+    def _end_drop(self, run: str, save: str, stays: bool) -> bool:
+        if stays:
+            os.replace(self.aside(run, save), self.recipe_path(run, save))
+            return True
         self.unlink(run, save)
-        aside.unlink(missing_ok=True)
-        return True
+        self.aside(run, save).unlink(missing_ok=True)
+        return False
 
     def _settle(self, recipe: Recipe) -> None:
         place = self.recipe_path(recipe.run, recipe.save)
@@ -187,6 +229,27 @@ class Kept:
             make_private_folder(place.parent)
             sync_folder(self.folder)
         write_recipe(place, recipe)
+
+
+def remove_below(folder: Path) -> None:
+    """Remove a folder and what is in it; nothing where there is none."""
+    for parent, folders, names in os.walk(folder, topdown=False):
+        for each in names:
+            os.unlink(os.path.join(parent, each))
+        for each in folders:
+            os.rmdir(os.path.join(parent, each))
+    with suppress(FileNotFoundError):
+        os.rmdir(folder)
+
+
+def _fill(folder: Path, make: Callable[[str, Path], object], path: str, look: Look) -> None:
+    """Make what was seen at a path anew in a folder of ours, file by file."""
+    make_private_folder(folder)
+    for stamp in look.stamps:
+        target = folder / (stamp[0] or os.path.basename(path))
+        if stamp[0] and not target.parent.is_dir():
+            make_private_folder(target.parent)
+        make(os.path.join(path, stamp[0]) if stamp[0] else path, target)
 
 
 def look_at_same(path: str, look: Look) -> Look:

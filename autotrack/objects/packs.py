@@ -218,3 +218,39 @@ def holding(folder: Path, *, alone: bool) -> Iterator[bool]:
         yield held
     finally:
         os.close(fd)
+
+
+@contextmanager
+def holding_file(path: Path) -> Iterator[bool]:
+    """Be the one who decides what becomes of a file; False where somebody else is, or it is not there (any more).
+
+    The lock goes with the file to another name, and with the process. Where there are no locks everybody may.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield path.exists()
+        return
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = _is_at(fd, path)
+        except BlockingIOError:
+            held = False
+        except OSError:
+            held = True
+        yield held
+    finally:
+        os.close(fd)
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except FileNotFoundError:
+        return False

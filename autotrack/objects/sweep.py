@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from autotrack.errors import NotWhole
-from autotrack.objects.keep import Kept
+from autotrack.objects.budget import size_below
+from autotrack.objects.keep import Kept, remove_below
 from autotrack.objects.packs import PackWriter, holding, packs_in, table_of
 from autotrack.objects.reading import CHUNK, Pace
 from autotrack.objects.recipe import read_recipe
@@ -56,7 +57,10 @@ def sweep(kept: Kept, *, dry: bool, without: Collection[tuple[str, str]] = (), p
         if dry:
             return waste
         for path in waste.leftovers:
-            path.unlink(missing_ok=True)
+            if path.is_dir():
+                remove_below(path)
+            else:
+                path.unlink(missing_ok=True)
         written: set[Path | None] = set()
         for plan in plans:
             pace()
@@ -66,17 +70,24 @@ def sweep(kept: Kept, *, dry: bool, without: Collection[tuple[str, str]] = (), p
 
 
 def _needed(kept: Kept, without: Collection[tuple[str, str]], pace: Pace) -> set[bytes]:
-    """The pieces that recipes refer to, those that are being dropped just now included."""
+    """The pieces that recipes refer to, those that are being dropped just now included.
+
+    One that is put aside and back while this looks is found under its name before, or after.
+    """
     found: set[bytes] = set()
-    for recipe in (*kept.folder.glob("*/*.json"), *kept.folder.glob("*/*.dropping")):
-        pace()
-        if (recipe.parent.name, recipe.stem) in without:
-            continue
-        try:
-            files = read_recipe(recipe).files
-        except FileNotFoundError:
-            continue
-        found.update(piece.digest for file in files for piece in file.pieces or ())
+    read: set[tuple[str, str]] = set(without)
+    for names in ("*/*.json", "*/*.dropping", "*/*.json"):
+        for recipe in kept.folder.glob(names):
+            pace()
+            key = (recipe.parent.name, recipe.stem)
+            if key in read:
+                continue
+            try:
+                files = read_recipe(recipe).files
+            except FileNotFoundError:
+                continue
+            read.add(key)
+            found.update(piece.digest for file in files for piece in file.pieces or ())
     return found
 
 
@@ -97,9 +108,9 @@ def _plans(packs: Path, needed: set[bytes]) -> Iterator[_Plan]:
 
 
 def _leftovers(kept: Kept) -> Iterator[tuple[Path, int]]:
-    """Temporary files; whoever wrote them is gone, for we are alone."""
+    """Temporary files and folders; whoever wrote them is gone, for we are alone."""
     for path in (*kept.packs.glob("*.tmp"), *kept.folder.glob("*/*.tmp")):
-        yield path, path.stat().st_size
+        yield path, size_below(path) if path.is_dir() else path.stat().st_size
 
 
 def _carry_out(packs: Path, plan: _Plan) -> Path | None:
