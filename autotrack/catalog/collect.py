@@ -4,32 +4,27 @@ Kept is what any rule wants: pinned, registered as a version that was not withdr
 version with an alias came from; then those that the caller asks for: the last ones, the best ones, and those of every so many steps.
 """
 
-import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from autotrack.catalog.fetch import REBUILT
 from autotrack.catalog.find import Catalog
+from autotrack.catalog.mending import Key, end_drop, goes_on, settle_link, stored_again, tell
 from autotrack.catalog.publish import ELSEWHERE, unpin
 from autotrack.catalog.trace import lineage
-from autotrack.digests import look_at
-from autotrack.edit import append_events
-from autotrack.errors import NotWhole, StoreError
+from autotrack.errors import NotWhole
 from autotrack.index.saves import Checkpoint
 from autotrack.objects.budget import size_below
 from autotrack.objects.reading import Pace
-from autotrack.objects.recipe import Recipe, read_recipe
-from autotrack.objects.seal import seal_of
+from autotrack.objects.recipe import Recipe
 from autotrack.objects.sweep import NotNow, sweep
 from autotrack.registry.models import Version
 
 _YOUNG_SECONDS = 3600.0
-Key = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -87,8 +82,7 @@ def _recipes(catalog: Catalog, found: Collection, pace: Pace) -> dict[Key, Recip
     """What is kept; a drop that a process began and did not end is ended first."""
     if not found.dry:
         for aside in catalog.kept.folder.glob("*/*.dropping"):
-            if not _goes_on(catalog, aside.parent.name):
-                _end_drop(catalog, aside)
+            end_drop(catalog, (aside.parent.name, aside.stem))
     recipes: dict[Key, Recipe] = {}
     for key in catalog.shelf.recipes():
         pace()
@@ -102,19 +96,6 @@ def _recipes(catalog: Catalog, found: Collection, pace: Pace) -> dict[Key, Recip
     return recipes
 
 
-def _end_drop(catalog: Catalog, aside: Path) -> None:
-    """What was pinned in that moment, or what the record calls stored all the same, stays, if its bytes are still there."""
-    key = (aside.parent.name, aside.stem)
-    saves = catalog.index.checkpoints().get(key[0], [])
-    if catalog.kept.pin_path(*key).exists() or any(one.id == key[1] and one.stored for one in saves):
-        with suppress(NotWhole, FileNotFoundError):
-            if not list(catalog.shelf.damages(read_recipe(aside))):
-                aside.replace(aside.with_suffix(".json"))
-                return
-    catalog.kept.unlink(*key)
-    aside.unlink(missing_ok=True)
-
-
 def _choose(catalog: Catalog, rules: Rules, recipes: dict[Key, Recipe], found: Collection) -> None:
     saves = catalog.index.checkpoints()
     known = {(run, one.id or ""): one for run, ones in saves.items() for one in ones}
@@ -122,7 +103,7 @@ def _choose(catalog: Catalog, rules: Rules, recipes: dict[Key, Recipe], found: C
     registered = {one.kept for model in models for one in model.versions if one.withdrawn is None}
     aliased = [model.versions[number - 1] for model in models for number in model.aliases.values()]
     pinned = {key for key in recipes if _is_pinned(catalog, key, registered)}
-    live = {key for key in recipes if _goes_on(catalog, key[0])}
+    live = {key for key in recipes if goes_on(catalog, key[0])}
     parents = {
         (step["run"], step["checkpoint"].partition(":")[2])
         for one in aliased
@@ -140,10 +121,18 @@ def _choose(catalog: Catalog, rules: Rules, recipes: dict[Key, Recipe], found: C
         found.kept |= _by_rules(rules, ours)
     else:
         found.kept["kept by their runs"] = {
-            key for key in recipes if key in known and known[key].unstored is None
+            key for key in recipes if key in known and _is_kept_by_its_run(known[key], saves[key[0]])
         }
     wanted = set().union(*found.kept.values())
     found.dropped = sorted(key for key in recipes if key not in wanted)
+
+
+def _is_kept_by_its_run(one: Checkpoint, saves: list[Checkpoint]) -> bool:
+    """Whether its run has not dropped it, nor would have, had it not been killed: what was to be stored as best or last and is neither."""
+    if one.unstored is not None or one.policy in (None, "all"):
+        return one.unstored is None
+    sealed = [each for each in saves if each.is_sealed]
+    return one in (*sealed[-1:], *_best(sealed, 1)) or one.best or one.last
 
 
 def _by_rules(rules: Rules, saves: dict[str, list[Checkpoint]]) -> dict[str, set[Key]]:
@@ -193,27 +182,17 @@ def _is_pinned(catalog: Catalog, key: Key, registered: set[Key]) -> bool:
     return key[0] != ELSEWHERE or key in registered or age < _YOUNG_SECONDS
 
 
-def _goes_on(catalog: Catalog, run: str) -> bool:
-    """Whether the run is marked as open, of a child run the one in whose folder it is."""
-    try:
-        root = catalog.index.get(run).dir.name
-    except LookupError:
-        root = run
-    return (catalog.layout.open / root).exists()
-
-
 def _free_checkpoints(catalog: Catalog, recipes: dict[Key, Recipe], found: Collection, pace: Pace) -> None:
     """What the record calls stored is stored, also when this is killed between the two: so the record says first that it is not."""
     freed = 0
     if not found.dry:
-        _tell(catalog, {key: _unstored(recipes[key]) for key in found.dropped})
+        tell(catalog, {key: [_unstored(recipes[key])] for key in found.dropped})
     for key in list(found.dropped):
         size = size_below(catalog.kept.beside(*key)) + _size(catalog.kept.recipe_path(*key))
         if not found.dry and not _drop(catalog, key):
             found.dropped.remove(key)
             if catalog.kept.has(*key):  # pinned meanwhile, and not dropped by somebody else
-                linked = any(file.pieces is None for file in recipes[key].files)
-                _tell(catalog, {key: _stored(recipes[key].path, "linked" if linked else "packed")})
+                tell(catalog, {key: [stored_again(recipes[key])]})
             continue
         freed += size
     found.freed["checkpoints that no rule keeps"] = freed
@@ -254,55 +233,27 @@ def _unstored(recipe: Recipe) -> dict[str, Any]:
     return {"action": "unstored", "path": recipe.path, "why": "gc"}
 
 
-def _stored(path: str, how: str) -> dict[str, Any]:
-    return {"action": "stored", "path": path, "how": how, "new": 0}
-
-
-def _tell(catalog: Catalog, bodies: Mapping[Key, dict[str, Any]]) -> None:
-    """Note in the runs what becomes of their checkpoints, in one journal a run; of a run that is not there nothing is noted."""
-    by_run: dict[str, list[dict[str, Any]]] = {}
-    for (run, save), body in bodies.items():
-        by_run.setdefault(run, []).append(body | {"save": save})
-    for name, events in by_run.items():
-        try:
-            record = catalog.index.get(name)
-            root = record.dir.name
-            child = None if root == record.id else record.id
-            append_events(record.dir, record.project, root, "checkpoint", events, child)
-        except (LookupError, StoreError):
-            continue
-
-
 def _finish_links(catalog: Catalog, recipes: dict[Key, Recipe], found: Collection) -> None:
-    """What was linked by a process that died before it wrote the recipe: kept if it is what the record says, else freed."""
-    saves = {(run, one.id or ""): one for run, ones in catalog.index.checkpoints().items() for one in ones}
+    """What was linked by a process that died: kept if it is what was saved and has no recipe yet, else freed."""
     freed = 0
     for folder in sorted(path for path in catalog.kept.folder.glob("*/*") if path.is_dir()):
         key = (folder.parent.name, folder.name)
-        if key in recipes or _goes_on(catalog, key[0]):
+        recipe = recipes.get(key)
+        is_used = recipe is not None and any(file.pieces is None for file in recipe.files)
+        if (
+            is_used
+            or folder.suffix == ".tmp"
+            or goes_on(catalog, key[0])
+            or catalog.kept.aside(*key).exists()
+        ):
             continue
-        save = saves.get(key)
-        if save is not None and save.is_sealed and not found.dry and _settled(catalog, save, folder):
+        if recipe is None and catalog.save(*key) is not None and (found.dry or settle_link(catalog, key)):
             continue
-        if save is None or not save.is_sealed or not found.dry:
-            freed += size_below(folder)
-            if not found.dry:
-                catalog.kept.unlink(*key)
+        freed += size_below(folder)
+        if not found.dry:
+            catalog.kept.unlink(*key)
     if freed:
         found.freed["left behind by processes that died"] = freed
-
-
-def _settled(catalog: Catalog, save: Checkpoint, folder: Path) -> bool:
-    path = os.fspath(folder if save.files is not None else folder / os.path.basename(save.path))
-    try:
-        seal = seal_of(path, look_at(path))
-    except OSError:
-        return False
-    if seal is None or seal.digest != save.digest:
-        return False
-    catalog.kept.settle_linked(save.run, save.id or "", save.path, seal.files)
-    _tell(catalog, {(save.run, save.id or ""): _stored(save.path, "linked")})
-    return True
 
 
 def _free_rebuilt(catalog: Catalog, found: Collection) -> None:

@@ -7,9 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from autotrack.catalog.find import Catalog, Target, of_save
+from autotrack.catalog.mending import read_now
 from autotrack.digests import digest_of, look_at
 from autotrack.errors import CheckpointNotFound, NotWhole
 from autotrack.layout import make_private_folder, new_run_id
+from autotrack.objects.clone import clone
 from autotrack.objects.rebuild import Told
 
 REBUILT = "rebuilt"
@@ -57,10 +59,10 @@ def newest(catalog: Catalog, run: str) -> Path:
     """Where the newest checkpoint of a run lies that is whole and still to be had."""
     known = catalog.index.get(run)
     for save in reversed(known.checkpoints):
-        target = of_save(save)
-        if save.is_sealed:
+        found = read_now(catalog, save)
+        if found.is_sealed:
             with suppress(CheckpointNotFound, NotWhole):
-                return fetch(catalog, target)
+                return fetch(catalog, of_save(found))
     raise CheckpointNotFound(f"The run {known.id} has no checkpoint that is whole and still to be had.")
 
 
@@ -100,13 +102,20 @@ def _copied(source: Path, to: Path, target: Target) -> Path:
             left_out = shutil.ignore_patterns(f"{without}*") if without else None
             shutil.copytree(source, temporary, ignore=left_out)
         else:
-            shutil.copyfile(source, temporary)
+            _copy_file(source, temporary)
         if not _is(temporary, target.digest):
             raise NotWhole(f"{source} was changed while it was copied.")
         os.rename(temporary, to)
     finally:
         _discard(temporary)
     return to
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    try:
+        clone(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _set_aside(place: Path) -> None:

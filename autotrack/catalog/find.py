@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from autotrack.catalog.mending import mend, read_now
 from autotrack.errors import CheckpointNotFound, RegistryError
 from autotrack.index import Index
 from autotrack.index.saves import Checkpoint
@@ -56,7 +57,7 @@ class Target(NamedTuple):
 
 
 class Catalog:
-    """The checkpoints of one store, as of now. Reading it changes nothing."""
+    """The checkpoints of one store, as of now. Reading it changes nothing but what a process that died has left half done."""
 
     def __init__(self, index: Index) -> None:
         self.index = index
@@ -86,8 +87,17 @@ class Catalog:
         return read_model(self.layout.registry, name)
 
     def recipe(self, target: Target) -> Recipe | None:
-        """The recipe of a checkpoint that is kept."""
+        """The recipe of a checkpoint that is kept, also where a process died half-way."""
+        if not self.kept.has(*target.kept):
+            mend(self, target.kept)
         return self.shelf.recipe(*target.kept)
+
+    def save(self, run: str, save: str) -> Checkpoint | None:
+        """One save of a run."""
+        try:
+            return next((one for one in run_saves(self.index, run) if one.id == save), None)
+        except LookupError:
+            return None
 
     def find(self, spec: str) -> Target:
         """The checkpoint that is meant; CheckpointNotFound says what there is instead."""
@@ -96,16 +106,14 @@ class Catalog:
             return self.of_version(self.model(name).version(word or None))
         run, colon, which = spec.partition(":")
         if not colon and (save := self._by_id(spec)) is not None:
-            return of_save(save)
+            return of_save(read_now(self, save))
         return of_save(self._of_run(run, which or "best or last"))
 
     def of_version(self, version: Version) -> Target:
         """What a version is."""
         save = None
         if version.run is not None and version.save is not None:
-            save = next(
-                (one for one in self.index.checkpoints().get(version.run, []) if one.id == version.save), None
-            )
+            save = self.save(version.run, version.save)
         return Target(version, save, version.kept)
 
     def _by_id(self, spec: str) -> Checkpoint | None:
@@ -117,7 +125,11 @@ class Catalog:
             run = self.index.get(prefix).id
         except LookupError as error:
             raise CheckpointNotFound(f"{error} {SPELLINGS}") from error
-        saves = [one for one in run_saves(self.index, run) if one.is_sealed]
+        saves = run_saves(self.index, run)
+        meant = choose(saves, which) if saves else None
+        if meant is not None and not meant.is_sealed:
+            saves = [read_now(self, one) if one is meant else one for one in saves]
+        saves = [one for one in saves if one.is_sealed]
         if not saves:
             raise CheckpointNotFound(
                 f"The run {run} has no checkpoint that was read to its end and found whole; autotrack show {run} lists what it saved."

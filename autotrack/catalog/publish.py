@@ -11,7 +11,7 @@ from autotrack.catalog.fetch import fetch, original
 from autotrack.catalog.find import Catalog, Target
 from autotrack.digests import look_at
 from autotrack.errors import CheckpointNotFound, MissingExtra, NotWhole, RegistryError
-from autotrack.layout import make_private_folder, new_run_id, write_private
+from autotrack.layout import make_private_folder, new_run_id, replace_private, write_private
 from autotrack.objects.budget import Budget
 from autotrack.objects.packs import sync_folder
 from autotrack.objects.reading import Pace
@@ -116,7 +116,7 @@ def keep(catalog: Catalog, target: Target, pace: Pace = bool) -> None:
     finally:
         if not held:
             _let_go(catalog, target.kept)
-    catalog.kept.pin_path(*target.kept).write_bytes(_BY_USER)
+    replace_private(catalog.kept.pin_path(*target.kept), _BY_USER)
 
 
 def unkeep(catalog: Catalog, target: Target) -> None:

@@ -5,7 +5,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from autotrack.digests import Look
 from autotrack.times import moment
+
+_CLOCK_SECONDS = 1.0
+"""By so much the clocks of a file system and of a record may differ."""
 
 
 class Fact(Protocol):
@@ -34,7 +38,8 @@ class Checkpoint:
     before it could be read.
     `state`: "written" (not read to its end yet), "sealed" (whole as far as its format tells, synced, digest known), "damaged"
     (why in `problem`), "stored" (its bytes are in the store, wherever else they are), "overwritten" or "removed": gone, as far
-    as the training told, `gone` when and `why`. `stored`: how its bytes are kept, "packed", "linked" or "written"; `unstored`: why they
+    as the training told, `gone` when and `why`. `stored`: how its bytes are kept, "packed", "linked", "cloned" or "written", `policy` by which
+    `log_model`; `unstored`: why they
     are not (any more).
     """
 
@@ -58,6 +63,7 @@ class Checkpoint:
     problem: str | None = None
     mode: str | None = None
     stored: str | None = None
+    policy: str | bool | None = None
     unstored: str | None = None
     best: bool = False
     last: bool = False
@@ -73,6 +79,12 @@ class Checkpoint:
     def marks(self) -> tuple[str, ...]:
         """ "best" and "last", where it is."""
         return tuple(mark for mark, is_it in (("best", self.best), ("last", self.last)) if is_it)
+
+    def fits(self, look: Look) -> bool:
+        """Whether what is seen at a path can be what was saved: as large, and not changed after the record of it."""
+        changed = max((stamp[2] for stamp in look.stamps), default=0) / 1e9
+        same = (look.size, look.files) == (self.size, self.files)
+        return same and changed <= self.saved.timestamp() + _CLOCK_SECONDS
 
     @property
     def is_sealed(self) -> bool:
@@ -115,7 +127,8 @@ def _read(one: Checkpoint, body: dict[str, Any]) -> Checkpoint:
         problem = str(body.get("why")) if action == "damaged" else None
         return replace(one, digest=str(body.get("digest")), format=body.get("format"), problem=problem)
     if action == "stored":
-        return replace(one, stored=str(body.get("how")), unstored=None)
+        policy = body.get("policy", one.policy)
+        return replace(one, stored=str(body.get("how")), unstored=None, policy=policy)
     return replace(one, stored=None, unstored=str(body.get("why"))) if action == "unstored" else one
 
 
