@@ -63,7 +63,7 @@ def saved(
         body["metrics"] = {str(key): number(value) for key, value in metrics.items()}
     event_late(run, "checkpoint", {key: value for key, value in body.items() if value is not None})
     if look is not None and run.opened_by != "disabled":
-        from autotrack.keeping import Save
+        from autotrack.ranking import Save
 
         save = Save(body["id"], place, look, without, body["score"], monitor, mode)
         retention = retention_of(run)
@@ -96,8 +96,8 @@ def retention_of(run: "Run") -> "Retention":
 
 def going(run: "Run", path: str | os.PathLike[str]) -> None:
     """A checkpoint is about to be deleted by rotation: the last moment at which its bytes can be kept from that."""
-    if run.retention is not None:
-        run.retention.going(_absolute(path))
+    if run.opened_by != "disabled":
+        retention_of(run).going(_absolute(path))
 
 
 def stayed(run: "Run", path: str | os.PathLike[str]) -> None:

@@ -152,6 +152,18 @@ class Kept:
                 remove_below(folder)
         return self.settle_linked(run, save, path, files)
 
+    def has_reflinks(self, path: str, look: Look) -> bool:
+        """Whether what was seen at a path can be kept as reflinks: one of its files is tried."""
+        if not self.packs.is_dir():
+            make_private_folder(self.packs)
+        probe = self.packs / f"{os.getpid()}-{new_run_id()}.tmp"
+        try:
+            clone(os.path.join(path, look.stamps[0][0]) if look.stamps[0][0] else path, probe)
+            os.unlink(probe)
+        except (OSError, IndexError):
+            return False
+        return True
+
     def move_linked(self, run: str, save: str, to: str) -> None:
         """What was linked is that of another save."""
         self.unlink(run, to)

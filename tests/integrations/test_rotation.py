@@ -74,14 +74,15 @@ def test_of_lightning(tmp_path: Path) -> None:
     is_got_back()
 
 
-def test_of_transformers(tmp_path: Path) -> None:
+def train_transformers(folder: Path, epochs: int, losses: tuple[float, ...], resume: bool = False) -> None:
+    """A training that is judged by these losses, one an epoch, and keeps the newest checkpoint only."""
     from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
 
-    losses = iter((3.0, 1.0, 2.0, 4.0))
+    to_come = iter(losses)
 
     class Judged(Trainer):
         def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-            found = {"eval_loss": next(losses)}
+            found = {"eval_loss": next(to_come)}
             self.log(found)
             return found
 
@@ -89,8 +90,8 @@ def test_of_transformers(tmp_path: Path) -> None:
     model = BertForSequenceClassification(BertConfig(vocab_size=50, **shape))
     rows = [{"input_ids": torch.ones(4, dtype=torch.long), "labels": torch.tensor(1)}] * 4
     arguments = TrainingArguments(
-        str(tmp_path / "out"),
-        num_train_epochs=4,
+        str(folder),
+        num_train_epochs=epochs,
         save_strategy="epoch",
         eval_strategy="epoch",
         save_total_limit=1,
@@ -98,6 +99,27 @@ def test_of_transformers(tmp_path: Path) -> None:
         use_cpu=True,
         disable_tqdm=True,
     )
-    Judged(model, arguments, train_dataset=rows, eval_dataset=rows).train()
+    Judged(model, arguments, train_dataset=rows, eval_dataset=rows).train(resume_from_checkpoint=resume)
+
+
+def test_of_transformers(tmp_path: Path) -> None:
+    train_transformers(tmp_path / "out", 4, (3.0, 1.0, 2.0, 4.0))
     assert [one.score for one in only_run().checkpoints] == [3.0, 1.0, 2.0, 4.0]
     is_got_back()
+
+
+def test_of_transformers_in_a_resumed_training_the_best_of_the_attempt_before(tmp_path: Path) -> None:
+    train_transformers(tmp_path / "out", 2, (3.0, 1.0))
+    train_transformers(tmp_path / "out", 4, (2.0, 4.0), resume=True)
+    run = only_run()
+    assert (run.attempts, [one.score for one in run.checkpoints]) == (2, [3.0, 1.0, 2.0, 4.0])
+    is_got_back()
+
+
+def test_of_transformers_in_a_resumed_training_that_reaches_a_better_one(store: Path, tmp_path: Path) -> None:
+    train_transformers(tmp_path / "out", 3, (3.0, 1.0, 2.0))
+    is_got_back()
+    train_transformers(tmp_path / "out", 5, (0.5, 0.7), resume=True)
+    is_got_back()
+    assert [one.score for one in only_run().checkpoints if one.stored] == [0.5]
+    assert len([path for path in (store / "objects" / "kept").glob("*/*") if path.is_dir()]) == 1

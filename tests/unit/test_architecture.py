@@ -89,4 +89,10 @@ def test_the_training_side_reaches_the_reading_side_only_to_read_a_live_run_or_t
         if not name.startswith((*reading, "autotrack.__main__"))
         and any(each.startswith(reading) for each in imports(tree, known))
     }
-    assert found <= {"autotrack.face", "autotrack.readback", "autotrack.resuming", "autotrack.testing"}
+    assert found <= {
+        "autotrack.earlier",
+        "autotrack.face",
+        "autotrack.readback",
+        "autotrack.resuming",
+        "autotrack.testing",
+    }
