@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from autotrack.errors import AutotrackError
 from autotrack.objects.keep import Kept
 from autotrack.objects.rebuild import Shelf
 from autotrack.registry.chain import check_chains
+
+Record = Callable[[str, object], None]
 
 SAVING = """
 import hashlib, os, sys, zipfile
@@ -115,13 +118,14 @@ def rounds(kills: int) -> tuple[random.Random, int]:
 
 
 @pytest.mark.parametrize(
-    "kills", [pytest.param(5, id="quick"), pytest.param(100, id="proof", marks=pytest.mark.proof)]
+    "kills", [pytest.param(5, id="quick"), pytest.param(200, id="proof", marks=pytest.mark.proof)]
 )
 @pytest.mark.parametrize("policy", ["all", "true", "auto"])
 def test_a_training_that_is_killed_while_it_stores(
-    store: Path, tmp_path: Path, policy: str, kills: int
+    store: Path, tmp_path: Path, policy: str, kills: int, record_property: Record
 ) -> None:
     chance, count = rounds(kills)
+    record_property("kills", count)
     for number in range(count):
         process = start(SAVING, tmp_path, policy, number)
         time.sleep(chance.uniform(0.0, 0.4))
@@ -138,10 +142,13 @@ def test_a_training_that_is_killed_while_it_stores(
 
 
 @pytest.mark.parametrize(
-    "kills", [pytest.param(5, id="quick"), pytest.param(100, id="proof", marks=pytest.mark.proof)]
+    "kills", [pytest.param(5, id="quick"), pytest.param(200, id="proof", marks=pytest.mark.proof)]
 )
-def test_a_registration_or_promotion_that_is_killed(store: Path, tmp_path: Path, kills: int) -> None:
+def test_a_registration_or_promotion_that_is_killed(
+    store: Path, tmp_path: Path, kills: int, record_property: Record
+) -> None:
     chance, count = rounds(kills)
+    record_property("kills", count)
     with autotrack.init(project="p"):
         pass
     for number in range(count):
@@ -161,10 +168,13 @@ def test_a_registration_or_promotion_that_is_killed(store: Path, tmp_path: Path,
 
 
 @pytest.mark.parametrize(
-    "kills", [pytest.param(5, id="quick"), pytest.param(100, id="proof", marks=pytest.mark.proof)]
+    "kills", [pytest.param(5, id="quick"), pytest.param(200, id="proof", marks=pytest.mark.proof)]
 )
-def test_gc_that_is_killed_while_a_training_stores(store: Path, tmp_path: Path, kills: int) -> None:
+def test_gc_that_is_killed_while_a_training_stores(
+    store: Path, tmp_path: Path, kills: int, record_property: Record
+) -> None:
     chance, count = rounds(kills)
+    record_property("kills", count)
     training = start(SAVING, tmp_path, "all", "beside")
     try:
         for _ in range(count):
