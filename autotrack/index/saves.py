@@ -38,9 +38,8 @@ class Checkpoint:
     before it could be read.
     `state`: "written" (not read to its end yet), "sealed" (whole as far as its format tells, synced, digest known), "damaged"
     (why in `problem`), "stored" (its bytes are in the store, wherever else they are), "overwritten" or "removed": gone, as far
-    as the training told, `gone` when and `why`. `stored`: how its bytes are kept, "packed", "linked", "cloned" or "written", `policy` by which
-    `log_model`; `unstored`: why they
-    are not (any more).
+    as the training told, `gone` when and `why`. `stored`: how its bytes are kept, "packed", "linked", "cloned" or "written",
+    `policy` by which `log_model`; `unstored`: why they are not (any more).
     """
 
     path: str
