@@ -22,7 +22,7 @@ class Look(NamedTuple):
     size: int
     files: int | None
     stamps: tuple[tuple[str, int, int, int], ...]
-    """Of each file its name below the path, size, time of change in nanoseconds, and inode."""
+    """Of each file its name below the path, size, time of change in nanoseconds, and inode; sorted, as no two folders list alike."""
 
     def is_whole(self) -> bool:
         """Whether every file is among the stamps, and none of them is a device or a pipe."""
@@ -34,7 +34,7 @@ def look_at(path: str, without: str | None = None) -> Look:
     facts = os.stat(path)
     if not stat.S_ISDIR(facts.st_mode):
         return Look(facts.st_size, None, (_stamp("", facts),) if stat.S_ISREG(facts.st_mode) else ())
-    found = [(name, os.lstat(os.path.join(path, name))) for name in names_in(path, without)]
+    found = [(name, os.lstat(os.path.join(path, name))) for name in sorted(names_in(path, without))]
     stamps = tuple(_stamp(name, one) for name, one in found if stat.S_ISREG(one.st_mode))
     return Look(sum(one.st_size for _, one in found), len(found), stamps)
 

@@ -1,6 +1,7 @@
 """What takes whose place among the checkpoints of a run: a newer one only once it is known to be whole, also over several attempts."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -68,6 +69,29 @@ def rotate(run: Run, path: Path) -> None:
     path.unlink()
     saves.removed(run, path, "rotation", by="test")
     sealing.wait(10)
+
+
+def test_a_folder_that_is_linked_before_it_was_read_is_kept_however_its_files_are_listed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A tmpfs lists the newest file first, so the links stand in another order than the files."""
+    place = Path("/dev/shm") / f"autotrack-order-{os.getpid()}"
+    folder = place / "checkpoint-1"
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("AUTOTRACK_DIR", str(place / ".autotrack"))
+    try:
+        for name in ("c", "a", "d", "b"):
+            (folder / name).write_bytes(name.encode() * 100)
+        with autotrack.init(project="p") as run:
+            with monkeypatch.context() as patched:
+                patched.setattr(sealing, "_work", lambda: None)
+                run.log_checkpoint(folder, step=1)
+                saves.going(run, folder)
+                shutil.rmtree(folder)
+            saves.removed(run, folder, "rotation", by="test")
+        assert [one.stored for one in only_run().checkpoints] == ["linked"]
+    finally:
+        shutil.rmtree(place)
 
 
 @pytest.mark.parametrize("policy", ["auto", True])
