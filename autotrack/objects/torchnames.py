@@ -5,8 +5,8 @@
 """
 
 import pickletools
-import time
 from collections.abc import Callable, Iterator
+from time import sleep
 from typing import Any, NamedTuple
 
 MOST_OPCODES = 5_000_000
@@ -42,7 +42,7 @@ def names_of(pickle: bytes) -> dict[str, str]:
             if count > MOST_OPCODES:
                 break
             if count % _TURN == 0:
-                time.sleep(1e-5)
+                sleep(1e-5)
             reading.take(opcode.name, argument)
     except (
         ValueError,
