@@ -12,7 +12,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from autotrack import background
-from autotrack.config import setting
 from autotrack.digests import look_at
 from autotrack.earlier import earlier_checkpoints, earlier_saves, has_earlier_attempts
 from autotrack.errors import NoRoom, NotWhole
@@ -20,7 +19,7 @@ from autotrack.guard import guarded, warn
 from autotrack.late import event_late
 from autotrack.layout import new_run_id
 from autotrack.mounts import holds_what_is_read, kind_of
-from autotrack.options import LogModel, log_model_choice
+from autotrack.options import LogModel, policy_of
 from autotrack.ranking import Ranking, Save
 from autotrack.sealing import pace, seal_later, seal_now, store_later
 
@@ -54,14 +53,7 @@ class Retention:
     @property
     def policy(self) -> LogModel:
         """What the user asked for: of the run, else by AUTOTRACK_LOG_MODEL, else "auto"."""
-        if self._run.log_model is not None:
-            return self._run.log_model
-        try:
-            choice = log_model_choice(setting("LOG_MODEL"))
-        except ValueError as error:
-            warn("log-model", f"AUTOTRACK_LOG_MODEL: {error}. 'auto' was used.")
-            return "auto"
-        return "auto" if choice is None else choice
+        return policy_of(self._run.log_model)
 
     def saved(self, save: Save) -> None:
         """A checkpoint was saved."""

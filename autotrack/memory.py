@@ -9,6 +9,7 @@ from autotrack.errors import NoRoom
 from autotrack.guard import warn
 from autotrack.late import event_late
 from autotrack.layout import new_run_id
+from autotrack.options import policy_of
 from autotrack.sealing import store_later
 
 if TYPE_CHECKING:
@@ -31,9 +32,7 @@ _waiting: deque[_Model] = deque()
 
 def stores_models(run: "Run") -> bool:
     """Whether a run's `log_model` lets its models be kept."""
-    from autotrack.saves import retention_of
-
-    return retention_of(run).policy is not False
+    return policy_of(run.log_model) is not False
 
 
 def keep_model(run: "Run", name: str, data: bytes, format: str, by: str) -> None:

@@ -2,6 +2,9 @@
 
 from typing import Literal, NamedTuple
 
+from autotrack.config import setting
+from autotrack.guard import warn
+
 LogModel = Literal["auto", "all", True, False]
 """Which checkpoints are stored; `autotrack.keeping` says what each word means."""
 
@@ -30,6 +33,18 @@ def log_model_choice(value: str | bool | None) -> LogModel | None:
     if word in ("false", "0", "no", "off", "none"):
         return False
     raise ValueError(f"log_model is {value!r}; give 'auto', True (best and last), 'all' or False")
+
+
+def policy_of(chosen: LogModel | None) -> LogModel:
+    """Which checkpoints of a run are stored: what was chosen for it, else by AUTOTRACK_LOG_MODEL, else "auto"."""
+    if chosen is not None:
+        return chosen
+    try:
+        choice = log_model_choice(setting("LOG_MODEL"))
+    except ValueError as error:
+        warn("log-model", f"AUTOTRACK_LOG_MODEL: {error}. 'auto' was used.")
+        return "auto"
+    return "auto" if choice is None else choice
 
 
 class Options(NamedTuple):
