@@ -90,7 +90,8 @@ def default_project(start: Path | None = None) -> str:
 
 def absolute(path: str) -> Path:
     """A path from the root on, `~` and `..` resolved, also when the working folder was deleted under us."""
-    return Path(os.path.normpath(working_folder() / os.path.expanduser(path)))
+    place = os.path.expanduser(path)
+    return Path(os.path.normpath(place if os.path.isabs(place) else os.path.join(_working_folder(), place)))
 
 
 def working_folder() -> Path:
