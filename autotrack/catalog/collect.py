@@ -236,22 +236,25 @@ def _unstored(recipe: Recipe) -> dict[str, Any]:
 def _finish_links(catalog: Catalog, recipes: dict[Key, Recipe], found: Collection) -> None:
     """What was linked by a process that died: kept if it is what was saved and has no recipe yet, else freed."""
     freed = 0
+    saves = {(run, one.id or ""): one for run, ones in catalog.index.checkpoints().items() for one in ones}
+    settled: dict[Key, list[dict[str, Any]]] = {}
+    live: dict[str, bool] = {}
     for folder in sorted(path for path in catalog.kept.folder.glob("*/*") if path.is_dir()):
         key = (folder.parent.name, folder.name)
-        recipe = recipes.get(key)
+        recipe, save = recipes.get(key), saves.get(key)
         is_used = recipe is not None and any(file.pieces is None for file in recipe.files)
-        if (
-            is_used
-            or folder.suffix == ".tmp"
-            or goes_on(catalog, key[0])
-            or catalog.kept.aside(*key).exists()
-        ):
+        if key[0] not in live:
+            live[key[0]] = goes_on(catalog, key[0])
+        if is_used or folder.suffix == ".tmp" or live[key[0]] or catalog.kept.aside(*key).exists():
             continue
-        if recipe is None and catalog.save(*key) is not None and (found.dry or settle_link(catalog, key)):
-            continue
+        if recipe is None and save is not None:
+            settled[key] = [] if found.dry else settle_link(catalog, save)
+            if found.dry or settled[key]:
+                continue
         freed += size_below(folder)
         if not found.dry:
             catalog.kept.unlink(*key)
+    tell(catalog, settled)
     if freed:
         found.freed["left behind by processes that died"] = freed
 

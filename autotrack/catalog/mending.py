@@ -40,6 +40,8 @@ def tell(catalog: "Catalog", bodies: Mapping[Key, list[dict[str, Any]]]) -> None
     for (run, save), found in bodies.items():
         by_run.setdefault(run, []).extend(body | {"save": save} for body in found)
     for name, events in by_run.items():
+        if not events:
+            continue
         with suppress(LookupError, StoreError):
             record = catalog.index.get(name)
             root = record.dir.name
@@ -62,7 +64,8 @@ def mend(catalog: "Catalog", key: Key) -> None:
                 return
             time.sleep(_PAUSE)  # somebody is dropping it, and looks for pins just now
         if catalog.kept.beside(*key).is_dir() and not catalog.kept.has(*key) and not goes_on(catalog, key[0]):
-            settle_link(catalog, key)
+            save = catalog.save(*key)
+            tell(catalog, {key: [] if save is None else settle_link(catalog, save)})
 
 
 def is_wanted(catalog: "Catalog", key: Key) -> bool:
@@ -86,18 +89,18 @@ def end_drop(catalog: "Catalog", key: Key) -> bool | None:
     return is_back
 
 
-def settle_link(catalog: "Catalog", key: Key) -> bool:
-    """Write the recipe of what was linked, if it is what was saved; False where it is not."""
-    save, folder = catalog.save(*key), catalog.kept.beside(*key)
-    if save is None or save.problem is not None:
-        return False
+def settle_link(catalog: "Catalog", save: Checkpoint) -> list[dict[str, Any]]:
+    """Write the recipe of what was linked, if it is what was saved: the events that say so; none where it is not."""
+    key = save.run, save.id or ""
+    folder = catalog.kept.beside(*key)
+    if save.problem is not None:
+        return []
     path = os.fspath(folder if save.files is not None else folder / os.path.basename(save.path))
     seal = _seal(path, save)
     if seal is None or seal.problem is not None or save.digest not in (None, seal.digest):
-        return False
+        return []
     recipe = catalog.kept.settle_linked(*key, save.path, seal.files)
-    tell(catalog, {key: [*([] if save.digest else [_read_event(save, seal)]), stored_again(recipe)]})
-    return True
+    return [*([] if save.digest else [_read_event(save, seal)]), stored_again(recipe)]
 
 
 def read_now(catalog: "Catalog", save: Checkpoint) -> Checkpoint:

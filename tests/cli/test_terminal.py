@@ -163,7 +163,7 @@ def test_tail_of_a_child_shows_only_the_child(process: Invoke, filled: Path, ids
 
 
 def test_tail_in_a_terminal_is_a_live_table_that_ends_with_the_run(terminal: Invoke, store: Path) -> None:
-    child, run = start_run(15)
+    child, run = start_run(40)
     shown = terminal("tail", run, "--interval", "0.1")
     child.communicate()
     assert shown.code == 0

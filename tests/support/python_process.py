@@ -1,6 +1,7 @@
 """Python in a process of its own, as tests need it."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -28,10 +29,16 @@ def answer(code: str, **settings: str) -> str:
 
 
 def start(code: str, folder: Path) -> "subprocess.Popen[bytes]":
-    """Start code as a script of that folder."""
+    """Start code as a script of that folder, which Ctrl-C interrupts also where the tests run in the background of a shell."""
     script = folder / "script.py"
     script.write_text(code)
-    return subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=_obey_ctrl_c
+    )
+
+
+def _obey_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def end(process: "subprocess.Popen[bytes]") -> tuple[int, str, str]:

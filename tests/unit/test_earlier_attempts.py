@@ -114,6 +114,8 @@ def test_the_best_stays_until_the_next_best_was_read(tmp_path: Path, monkeypatch
         assert stored() == [1]
         work = sealing._work
         monkeypatch.setattr(sealing, "_work", lambda: None)
+        monkeypatch.setattr(sealing, "LONGEST_WAIT", 0.5)
+        monkeypatch.setattr(sealing, "_LONGEST_SILENCE", 0.5)
         log(run, tmp_path / "2.bin", 0.1, b"y" * 1000)
         assert stored() == [1]
         monkeypatch.setattr(sealing, "_work", work)
