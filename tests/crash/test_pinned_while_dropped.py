@@ -131,7 +131,7 @@ def test_what_was_pinned_while_somebody_drops_it_is_there_afterwards(
             wrong.append((at, number))
     assert wrong == []
     assert pinned > 0
-    assert refused > 0 or step > 1  # a sample of the calls may leave out those after which nothing can be pinned
+    assert refused > 0 or step > 1  # a sample may leave out the calls that nothing can be pinned after
 
 
 @pytest.mark.parametrize(
