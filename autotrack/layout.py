@@ -94,12 +94,8 @@ def absolute(path: str) -> Path:
     return Path(os.path.normpath(place if os.path.isabs(place) else os.path.join(_working_folder(), place)))
 
 
-def working_folder() -> Path:
-    """The working folder, also when it was deleted under us."""
-    return Path(_working_folder())
-
-
 def _working_folder() -> str:
+    """The working folder, also when it was deleted under us."""
     try:
         return os.getcwd()
     except OSError:
