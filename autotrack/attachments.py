@@ -76,9 +76,9 @@ class Attachments(ABC):
     ) -> None:
         """Note that a checkpoint was saved to a file or folder, which stays where it is.
 
-        `metrics`: what the model reaches; `score`: the value of the metric `monitor` that it is to be judged by, the
-        less the better with `mode="min"`, the more with `mode="max"`; without a mode none is the best one. Saving to the same
-        path again makes another checkpoint of it.
+        `step`: the last one that was logged, if it is not given. `metrics`: what the model reaches, beside what was logged;
+        `score`: the value of the metric `monitor` that it is to be judged by, the less the better with `mode="min"`, the more with
+        `mode="max"`; without a mode none is the best one. Saving to the same path again makes another checkpoint of it.
         """
         with guarded("log_checkpoint"):
             try:

@@ -50,9 +50,12 @@ def list(run: str | None = None, project: str | None = None) -> "Sequence[Checkp
 
 
 def find(spec: str) -> "Checkpoint | Version":
-    """What is known of a checkpoint: the save of a run, or the version of a model whose file was made elsewhere. CheckpointNotFound."""
+    """What is known of a checkpoint: the save of a run, or the version of a model whose file was made elsewhere. CheckpointNotFound.
+
+    `metrics` of a save: what whoever saved it said, and the last values of its run up to then.
+    """
     with _catalog() as catalog:
-        target = catalog.find(spec)
+        target = catalog.measured(catalog.find(spec))
         found = target.save or target.version
         assert found is not None
         return found

@@ -24,6 +24,7 @@ from autotrack.layout import (
 from autotrack.options import LogModel, log_model_choice
 from autotrack.process import is_worker, rank
 from autotrack.run import Run
+from autotrack.saves import prepare
 from autotrack.start import Start
 from autotrack.steps import items
 from autotrack.values import show
@@ -231,6 +232,8 @@ class Surrounding:
                 from autotrack.sampler import start
 
                 run.on_finish(start(run).stop)
+        with guarded("preparing to keep checkpoints"):
+            prepare(run)
         with guarded("capturing the environment"):
             from autotrack.capture.collect import collect
 

@@ -103,6 +103,11 @@ class Run(Attachments, ReadBack):
         """The run's tags."""
         return tuple(self._tags)
 
+    @property
+    def last_step(self) -> int | None:
+        """The step of what was logged last in this process."""
+        return None if self._last_step < 0 else self._last_step
+
     def log(self, values: Mapping[str, Any], step: int | None = None) -> None:
         """Record metrics; when this returns they survive the death of the process.
 

@@ -5,8 +5,10 @@ when it reads what was saved follows in an event of its own: "sealed" or "damage
 """
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from autotrack.digests import look_at
@@ -36,10 +38,11 @@ def saved(
 ) -> None:
     """A checkpoint was written to a file or folder.
 
-    `overwrites`: the path was there before; a reader also sees that where the same run saved to it. `score` is the value of
-    the metric `monitor` that the writer judges it by, the less the better where `mode` is "min", the more where it is "max".
-    `by`: what has written it; sub-folders of `path` whose names begin with `without` are not of it. OSError where the path
-    cannot be looked at, NotScalar where a number is none, ValueError for another mode.
+    `step`: the last one that was logged, if it is not given. `overwrites`: the path was there before; a reader also sees that
+    where the same run saved to it. `score` is the value of the metric `monitor` that the writer judges it by, the less the better
+    where `mode` is "min", the more where it is "max". `by`: what has written it; sub-folders of `path` whose names begin with
+    `without` are not of it. OSError where the path cannot be looked at, NotScalar where a number is none, ValueError for another
+    mode.
     """
     if mode not in (None, "min", "max"):
         raise ValueError(f"mode is {mode!r}; 'min' is for a metric where less is better, 'max' where more is")
@@ -51,7 +54,7 @@ def saved(
         "id": new_run_id(),
         "size": None if look is None else look.size,
         "files": None if look is None else look.files,
-        "step": None if step is None else step_number(step),
+        "step": run.last_step if step is None else step_number(step),
         "epoch": epoch,
         "score": None if score is None else number(score),
         "monitor": monitor,
@@ -83,6 +86,17 @@ def enclose() -> Callable[[], None]:
 def is_enclosed() -> bool:
     """Whether a framework is saving a checkpoint in this context."""
     return _enclosed.get() > 0
+
+
+_SAVING = ("torch", "keras", "safetensors", "flax")
+"""What writes checkpoints as a rule where it is loaded."""
+
+
+def prepare(run: "Run") -> None:
+    """On the helper thread: load what a save needs (some 20 ms), where one is to be expected; else the first one does it."""
+    if run.log_model not in (None, False) or any(name in sys.modules for name in _SAVING):
+        import_module("autotrack.keeping")
+        import_module("autotrack.objects.keep")
 
 
 def retention_of(run: "Run") -> "Retention":

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any, Literal
 
-from autotrack import loads, session
+from autotrack import background, loads, session
 from autotrack.ending import status_of
 from autotrack.guard import attempt, guarded
 from autotrack.layout import Layout, find_store
@@ -13,6 +13,7 @@ from autotrack.options import Options
 from autotrack.process import is_worker, rank
 from autotrack.resuming import Origin, origin_of
 from autotrack.run import Run
+from autotrack.saves import prepare
 from autotrack.session import disabled
 
 __all__ = ["Options", "Training", "begin_training", "disabled", "in_training"]
@@ -102,6 +103,7 @@ def _begin(
         run, owned = outer, False
         run.event("edit", {"framework": framework})
         run.add_tags(*options.tags)
+        background.submit(prepare, run)
     else:
         run, owned = (
             outer.child(options.name or name or framework, tags=tuple(options.tags), framework=framework),

@@ -24,6 +24,9 @@ def _lines(catalog: Catalog, target: Target) -> Iterator[str]:
     yield f"# {target}"
     yield ""
     yield from _table(_facts(target))
+    measured = catalog.measured(target).save
+    if measured is not None:
+        yield from _section("Metrics (when it was saved)", measured.metrics)
     steps = lineage(catalog, target)
     yield from _decisions(catalog, target)
     if (run := _run(catalog, steps[0]["run"])) is not None:
@@ -53,7 +56,6 @@ def _facts(target: Target) -> dict[str, Any]:
         facts |= {"saved": save.saved.isoformat(timespec="seconds"), "step": save.step, "epoch": save.epoch}
         if save.score is not None:
             facts[save.monitor or "score"] = save.score
-        facts |= save.metrics
     return facts
 
 

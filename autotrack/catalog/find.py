@@ -1,11 +1,13 @@
 """Which checkpoint is meant: by a model's name, by a run, or by a save."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 from autotrack.catalog.mending import mend, read_now
 from autotrack.errors import CheckpointNotFound, RegistryError
 from autotrack.index import Index
+from autotrack.index.history import Series
 from autotrack.index.saves import Checkpoint
 from autotrack.layout import Layout
 from autotrack.objects.keep import Kept
@@ -109,6 +111,18 @@ class Catalog:
             return of_save(read_now(self, save))
         return of_save(self._of_run(run, which or "best or last"))
 
+    def measured(self, target: Target) -> Target:
+        """With the metrics at that time: of each key of its run the last value before the save, or of the save's own step."""
+        save = target.save
+        if save is None:
+            return target
+        try:
+            history = self.index.get(save.run).history()
+        except LookupError:
+            return target
+        found = {key: value for key in history if (value := _at(history[key], save)) is not None}
+        return target._replace(save=replace(save, metrics=found | dict(save.metrics)))
+
     def of_version(self, version: Version) -> Target:
         """What a version is."""
         save = None
@@ -145,6 +159,15 @@ class Catalog:
                 f"The run {run} has no checkpoint {which[:60]!r}. It has scores of: {metrics}; the last steps: {steps or 'none'}."
             )
         return chosen
+
+
+def _at(series: Series, save: Checkpoint) -> float | None:
+    """A framework may tell of an epoch right behind the checkpoint that it has saved at its end: that is of the same step."""
+    counts = series.times <= save.saved.timestamp()
+    if save.step is not None:
+        counts |= series.steps == save.step
+    places = counts.nonzero()[0]
+    return float(series.values[places[-1]]) if len(places) else None
 
 
 def _why(save: Checkpoint) -> str:

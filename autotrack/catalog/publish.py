@@ -80,8 +80,9 @@ def _of_run(catalog: Catalog, model: str, target: Target, note: str | None, pace
         }
         path, kind = known.path, known.format
     else:
+        measured = catalog.measured(target).save
         facts = {
-            "metrics": dict(save.metrics),
+            "metrics": dict(measured.metrics if measured is not None else {}),
             "score": save.score,
             "monitor": save.monitor,
             "step": save.step,

@@ -239,7 +239,7 @@ def show(ctx: typer.Context, checkpoint: Spec, as_json: AsJson = False) -> None:
             model = catalog.model(checkpoint)
             say(json_text(plain_model(model))) if as_json else _show_model(Screen(), model)
             return
-        target = catalog.find(checkpoint)
+        target = catalog.measured(catalog.find(checkpoint))
         steps = lineage(catalog, target)
         names = _names(catalog.readable()[0]).get(target.kept, [])
         kept = catalog.kept.has(*target.kept)

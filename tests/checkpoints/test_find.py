@@ -4,9 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import autotrack
 from autotrack import checkpoints
+from autotrack.cli.app import app
 from autotrack.errors import AutotrackError, CheckpointNotFound
 
 Train = Callable[..., str]
@@ -34,6 +36,33 @@ def test_without_a_best_one_the_last_is_meant(store: Path, save: Callable[..., P
     assert step(run.id) == 2
     with pytest.raises(CheckpointNotFound, match="'best'"):
         checkpoints.find(f"{run.id}:best")
+
+
+def test_a_checkpoint_is_known_with_the_metrics_at_its_time(
+    store: Path, save: Callable[..., Path], tmp_path: Path
+) -> None:
+    with autotrack.init(project="p") as run:
+        run.log_checkpoint(save(0, "0.pt"))
+        for step in range(4):
+            run.log({"loss": 1 / (step + 1), "lr": 0.5}, step=10 * step)
+            run.log_checkpoint(save(step, f"{step + 1}.pt"), metrics={"f1": step})
+            run.log({"epoch_loss": step}, step=10 * step)  # told behind its save, and of the same step
+            run.log({"later": step}, step=10 * step + 1)
+    assert [one.step for one in checkpoints.list(run.id)] == [None, 0, 10, 20, 30]
+    assert checkpoints.find(f"{run.id}:{checkpoints.list(run.id)[0].id}").metrics == {}
+    expected = {"loss": 0.5, "lr": 0.5, "epoch_loss": 1.0, "later": 0.0, "f1": 1.0}
+    assert checkpoints.find(f"{run.id}:step=10").metrics == expected
+    assert checkpoints.register("named", f"{run.id}:step=10").metrics == expected
+    assert (
+        checkpoints.promote("named", to="production", why="the best").body["after_metrics"].items()
+        >= expected.items()
+    )
+    checkpoints.export("named", tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "## Metrics (when it was saved)" in card
+    assert "| loss | 0.5 |" in card
+    shown = CliRunner().invoke(app, ["checkpoint", "show", f"{run.id}:step=10"])
+    assert "epoch_loss" in shown.output
 
 
 def test_a_checkpoint_is_named_by_its_model(train: Train) -> None:

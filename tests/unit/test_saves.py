@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from python_process import answer
 
 import autotrack
 from autotrack import saves
@@ -92,3 +93,26 @@ def test_what_cannot_be_noted_is_warned_of_and_costs_nothing_else(
             run.log_checkpoint(path, **more)
         run.log_checkpoint("here.pt")
     assert [one.path for one in run.checkpoints] == [str(Path("here.pt").absolute())]
+
+
+@pytest.mark.parametrize(
+    ("before", "given", "is_loaded"),
+    [
+        ("", "", False),
+        ("import safetensors", "", True),
+        ("", "log_model='all'", True),
+        ("", "log_model=False", False),
+    ],
+)
+def test_what_a_save_needs_is_loaded_behind_the_training_where_one_is_to_be_expected(
+    store: Path, before: str, given: str, is_loaded: bool
+) -> None:
+    code = f"""
+import sys, autotrack
+{before}
+from autotrack import background
+run = autotrack.init({given})
+background.drain(60)
+print("autotrack.objects.keep" in sys.modules, "autotrack.keeping" in sys.modules)
+"""
+    assert answer(code).split() == [str(is_loaded)] * 2
