@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from autotrack.errors import AutotrackError
+from autotrack.everywhere import together
 from autotrack.guard import warn
 from autotrack.integration import GROUP, Integration, discover, switched_off
 from autotrack.options import Options, log_model_choice, resume_choice
@@ -53,7 +54,7 @@ def autolog(
     Called again it replaces all of these. `disable=True` undoes everything, also what was armed by name: the frameworks' own
     functions stand where they stood. A framework that was given its own settings (`autotrack.sklearn.autolog(…)`) keeps them.
     """
-    with _armed.lock:
+    with _armed.lock, together():
         found = discover()
         if disable:
             _armed.by_name.clear()

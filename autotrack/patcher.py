@@ -11,13 +11,14 @@ the frames in between are invisible to `warnings.warn(stacklevel=…)`. What `re
 wrapped since cannot be taken out again.
 """
 
-import sys
 from _thread import RLock
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType, TracebackType
 from typing import Any, Self
 from weakref import ref
 
+from autotrack.everywhere import Swap, swap_everywhere, walk
 from autotrack.guard import attempt
 from autotrack.importlib_bootstrap_frames import PortableMethod, heard, observing
 
@@ -153,14 +154,17 @@ class Patcher:
         with self._lock:
             if not self.live:
                 return
-            swaps: dict[int, tuple[Any, Any]] = {}
+            swaps: dict[int, Swap] = {}
             for name, make in makers.items():
                 original = _sound(module.__dict__[name])
                 if not self._stands(module, name):
-                    swaps[id(original)] = (original, make(original))
-            self._functions += swaps.values()
-            for holder, name, original in _holders(swaps, _possible_holders(module)):
-                self._set(holder, name, original, swaps[id(original)][1])
+                    replacement = make(original)
+                    self._functions.append((original, replacement))
+                    swaps[id(original)] = (original, partial(self._set_if_live, original, replacement))
+        if _is_initializing(module):
+            walk(swaps, [module])  # nobody else can hold what it has
+        else:
+            swap_everywhere(swaps)
 
     def restore(self) -> None:
         """Put every original back. Where somebody has wrapped ours since, theirs stays and ours does nothing
@@ -174,9 +178,7 @@ class Patcher:
                 owner, patch = owner_ref(), patch_ref()
                 if owner is not None and patch is not None and owner.__dict__.get(name) is patch.replacement:
                     _put_back(owner, name, _sound(patch.original))
-            swaps = {id(replacement): (replacement, original) for original, replacement in functions}
-            for holder, name, replacement in _holders(swaps, list(sys.modules.values())) if swaps else []:
-                setattr(holder, name, _sound(swaps[id(replacement)][1]))
+        swap_everywhere({id(ours): (ours, partial(_restore, original)) for original, ours in functions})
 
     def call(self, begin: Begin, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         """The context in which an observed function is called."""
@@ -193,6 +195,11 @@ class Patcher:
         known = self._owners.get((id(owner), name))
         patch = known[1]() if known else None
         return known is not None and known[0]() is owner and patch is not None
+
+    def _set_if_live(self, original: Any, replacement: Any, holder: ModuleType, name: str) -> None:
+        with self._lock:
+            if self.live:
+                self._set(holder, name, original, replacement)
 
     def _set(self, owner: Owner, name: str, original: Any, replacement: Any) -> None:
         patch = getattr(replacement, MARK, None)
@@ -269,20 +276,9 @@ def _put_back(owner: Owner, name: str, original: Any) -> None:
         setattr(owner, name, original)
 
 
-def _possible_holders(module: ModuleType) -> list[ModuleType]:
-    """The modules that may hold a function of `module`: only itself while it is being imported, later any."""
-    spec = getattr(module, "__spec__", None)
-    return [module] if getattr(spec, "_initializing", False) else list(sys.modules.values())
+def _restore(original: Any, holder: ModuleType, name: str) -> None:
+    setattr(holder, name, _sound(original))
 
 
-def _holders(
-    swaps: dict[int, tuple[Any, Any]], modules: list[ModuleType]
-) -> list[tuple[ModuleType, str, Any]]:
-    """Every place in these modules where one of the objects in `swaps` (by id) stands."""
-    found = []
-    for module in modules:
-        if isinstance(module, ModuleType):
-            found += [
-                (module, name, value) for name, value in list(vars(module).items()) if id(value) in swaps
-            ]
-    return found
+def _is_initializing(module: ModuleType) -> bool:
+    return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
