@@ -5,7 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from warm_process import ONE_WORKER
 
+pytestmark = pytest.mark.xdist_group(ONE_WORKER)
 Example = Callable[..., tuple[str, list[Any]]]
 
 
@@ -26,7 +28,7 @@ def without_timings(text: str) -> str:
 def test_an_unmodified_script_prints_the_same_and_its_record_has_the_loss_that_it_prints(
     example: Example, name: str, words: list[str], option: dict[str, int], printed: str
 ) -> None:
-    plain, none = example(name, *words, launched=False)
+    plain, none = example(name, *words, by="warm")
     tracked, runs = example(name, *words)
     assert plain.splitlines()[-1] == tracked.splitlines()[-1]
     assert without_timings(plain) == without_timings(tracked)
@@ -39,19 +41,19 @@ def test_an_unmodified_script_prints_the_same_and_its_record_has_the_loss_that_i
 
 
 @pytest.mark.parametrize(
-    ("name", "launched"),
+    ("name", "by"),
     [
-        ("lightning_callback.py", False),
-        ("transformers_callback.py", False),
-        ("keras_callback.py", False),
-        ("lightning_callback.py", True),
+        ("lightning_callback.py", "warm"),
+        ("transformers_callback.py", "warm"),
+        ("keras_callback.py", "warm"),
+        ("lightning_callback.py", "launcher"),
     ],
 )
-def test_autotrack_by_hand_records_once(example: Example, name: str, launched: bool) -> None:
-    _, runs = example(name, launched=launched)
+def test_autotrack_by_hand_records_once(example: Example, name: str, by: str) -> None:
+    _, runs = example(name, by=by)
     (run,) = runs
     assert run.status == "finished"
     losses = [key for key in run.summary if "loss" in key]
     assert losses
-    if not launched:
+    if by == "warm":
         assert (run.project, run.name) == ("examples", "by hand")

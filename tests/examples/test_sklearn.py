@@ -26,7 +26,7 @@ def test_digits_is_one_run_with_the_scripts_and_the_models_settings(example: Exa
 
 @pytest.mark.parametrize("name", ["sklearn_digits.py", "sklearn_pipeline.py", "sklearn_grid_search.py"])
 def test_the_result_is_the_same_without_autotrack(example: Example, name: str) -> None:
-    plain, none = example(name, launched=False)
+    plain, none = example(name, by="python")
     tracked, runs = example(name)
     assert plain == tracked
     assert none == []
@@ -48,7 +48,7 @@ def test_a_grid_search_has_one_root_run(example: Example) -> None:
 
 
 def test_the_loop_of_ones_own_records_every_value(example: Example) -> None:
-    printed, (run,) = example("plain_loop.py", launched=False)
+    printed, (run,) = example("plain_loop.py", by="python")
     assert run.id in printed
     noise = random.Random(7)
     expected = [math.exp(-0.1 * step) + 0.01 * noise.random() for step in range(100)]

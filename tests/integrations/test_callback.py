@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from python_process import answer
+from warm_process import ONE_WORKER, told
 
 import autotrack
 from autotrack.callback import Adapter, ByIdentity, adapters
@@ -94,13 +95,13 @@ print(" | ".join(f"{run.status} {run.framework} {len(run.history(keys=['auto/los
 """
 
 
-@pytest.mark.parametrize("bare", [False, True])
-def test_one_made_before_every_import_serves_all_frameworks(store, tmp_path, bare):
+def test_one_made_before_every_import_serves_all_frameworks_in_a_list_and_bare(store, tmp_path):
     code = f"import autotrack\ntracker = autotrack.AutoTrack(project='p')\n{TRAIN}\n"
-    code += f"all_of_them(tracker, {str(tmp_path)!r}, {bare})\n{SHOW}"
-    assert python(code, store).splitlines()[-1] == EXPECTED
+    code += f"for bare in (False, True): all_of_them(tracker, {str(tmp_path)!r}, bare)\n{SHOW}"
+    assert python(code, store).splitlines()[-1] == f"{EXPECTED} | {EXPECTED}"
 
 
+@pytest.mark.xdist_group(ONE_WORKER)
 def test_one_made_after_every_import_serves_all_frameworks(store, tmp_path):
     code = f"""
 import lightning.pytorch, pytorch_lightning, transformers, keras, autotrack
@@ -111,7 +112,7 @@ assert all(isinstance(tracker, base) for base in bases)
 {TRAIN}
 all_of_them(tracker, {str(tmp_path)!r}, False)
 {SHOW}"""
-    assert python(code, store).splitlines()[-1] == EXPECTED
+    assert told(code, AUTOTRACK_DIR=str(store)).splitlines()[-1] == EXPECTED
 
 
 def test_autolog_armed_before_every_import_serves_all_frameworks(store, tmp_path):

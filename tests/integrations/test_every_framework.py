@@ -22,7 +22,7 @@ import tiny_lightning
 import tiny_transformers
 import torch
 import transformers
-from python_process import answer
+from warm_process import ONE_WORKER, told
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -78,10 +78,11 @@ def callbacks(request: pytest.FixtureRequest, framework: str) -> Iterator[list[A
     autotrack.autolog(disable=True)
 
 
+@pytest.mark.xdist_group(ONE_WORKER)
 @three
 def test_what_is_replaced_keeps_its_name_signature_and_documentation(framework: str) -> None:
     support = str(Path(looks.__file__).parent)
-    found = json.loads(answer(f"import looks; looks.tell({framework!r})", PYTHONPATH=support))
+    found = json.loads(told(f"import looks; looks.tell({framework!r})", path=support))
     assert found["replaced"] > 0
     assert (found["other"], found["left"]) == ([], [])
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 from lightning.fabric import Fabric
-from python_process import answer, python
+from python_process import answer
+from warm_process import ONE_WORKER, warm
 
 import autotrack
 from autotrack.testing import only_run, points
@@ -126,8 +127,9 @@ raise ValueError("no more")
 """
 
 
+@pytest.mark.xdist_group(ONE_WORKER)
 def test_one_that_lives_to_the_end_of_the_process_has_its_status(store):
-    done = python(FAILS, AUTOTRACK_DIR=str(store))
+    done = warm(FAILS, AUTOTRACK_DIR=str(store))
     assert done.returncode == 1
     assert (only_run().status, "no more" in str(only_run().error)) == ("failed", True)
     assert points(only_run(), "loss") == [(0, 0.5)]

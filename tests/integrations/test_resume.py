@@ -2,17 +2,16 @@
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from warm_process import ONE_WORKER, warm
 
 import autotrack
 from autotrack.testing import only_run
 
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.xdist_group(ONE_WORKER)]
 
 LIGHTNING = """
 import os, signal, sys, torch, lightning.pytorch as pl
@@ -58,7 +57,6 @@ trainer.train(resume_from_checkpoint=bool(os.environ.get("CKPT")))
 
 KERAS = """
 import os, signal
-os.environ["KERAS_BACKEND"] = "torch"
 import keras, numpy as np
 import autotrack
 class Killer(keras.callbacks.Callback):
@@ -83,9 +81,8 @@ def train(
     framework: str, folder: Path, epochs: int, *, code: int = 0, head: str = "", **environment: str
 ) -> None:
     """Train for some epochs of two steps, each of which is saved; `CKPT`: from the last checkpoint."""
-    words = {"EPOCHS": str(epochs), "OMP_NUM_THREADS": "1", "AUTOTRACK_PROJECT": "p", **environment}
-    script = [sys.executable, "-c", head + SCRIPTS[framework]]
-    ended = subprocess.run(script, cwd=folder, env=os.environ | words, capture_output=True, text=True)
+    words = {"EPOCHS": str(epochs), "AUTOTRACK_PROJECT": "p", **environment}
+    ended = warm(head + SCRIPTS[framework], folder=folder, **words)
     assert ended.returncode == code, ended.stderr
 
 

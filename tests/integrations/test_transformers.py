@@ -1,8 +1,6 @@
 """transformers' Trainer: what is recorded equals what it computes and logs, and the training is the untracked one."""
 
 import random
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -11,6 +9,7 @@ import torch
 import transformers
 from tiny_transformers import BATCH, Rows, Texts, bert, llama, logged, trainer
 from transformers import Trainer
+from warm_process import ONE_WORKER, told
 
 import autotrack
 from autotrack.testing import only_run, points
@@ -251,7 +250,7 @@ assert defaults == before[3]
 """
 
 
+@pytest.mark.xdist_group(ONE_WORKER)
 def test_autolog_switched_off_restores_the_originals(store):
     """In a process of its own: an `AutoTrack` of another test may be alive, and keeps its watch on the Trainer."""
-    done = subprocess.run([sys.executable, "-c", RESTORED], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    told(RESTORED)

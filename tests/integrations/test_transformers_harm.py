@@ -1,8 +1,6 @@
 """transformers' Trainer: a tracked training leaves everything as an untracked one does."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import pytest
 import transformers
 from tiny_transformers import Rows, Watched, bert, logged, trainer
 from transformers import Trainer
+from warm_process import ONE_WORKER, warm
 
 import autotrack
 from autotrack.testing import only_run, points
@@ -21,7 +20,6 @@ FRAMEWORK = "transformers"
 TRAIN = """
 import sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[3])
 from tiny_transformers import trainer
 import autotrack
 callbacks = [autotrack.AutoTrack()] if sys.argv[2] == "by hand" else []
@@ -61,8 +59,7 @@ def untracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any],
 def run_script(folder: Path, how: str) -> tuple[dict[str, Any], list[str]]:
     """The files, and what was printed but for the times."""
     support = str(Path(__file__).parents[1] / "support")
-    command = [sys.executable, "-c", TRAIN, str(folder), how, support]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+    done = warm(TRAIN, str(folder), how, folder=folder, path=support)
     assert done.returncode == 0, done.stderr
     printed = (done.stdout + done.stderr).splitlines()
     lines = [line for line in printed if not line.startswith("autotrack") and "%|" not in line]
@@ -72,6 +69,7 @@ def run_script(folder: Path, how: str) -> tuple[dict[str, Any], list[str]]:
     return plain(folder / "out"), [", ".join(line) for line in words]
 
 
+@pytest.mark.xdist_group(ONE_WORKER)
 @pytest.mark.parametrize("how", ["by hand", "autolog"])
 def test_checkpoints_and_output_are_those_of_the_untracked_training(store, tmp_path, untracked, how):
     folder = tmp_path / "tracked"

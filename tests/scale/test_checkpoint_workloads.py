@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.proof
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 QUICK = """
 import json, sys
