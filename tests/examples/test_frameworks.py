@@ -5,9 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from warm_process import ONE_WORKER
 
-pytestmark = pytest.mark.xdist_group(ONE_WORKER)
 Example = Callable[..., tuple[str, list[Any]]]
 
 

@@ -22,7 +22,7 @@ import tiny_lightning
 import tiny_transformers
 import torch
 import transformers
-from warm_process import ONE_WORKER, told
+from warm_process import told
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -78,7 +78,6 @@ def callbacks(request: pytest.FixtureRequest, framework: str) -> Iterator[list[A
     autotrack.autolog(disable=True)
 
 
-@pytest.mark.xdist_group(ONE_WORKER)
 @three
 def test_what_is_replaced_keeps_its_name_signature_and_documentation(framework: str) -> None:
     support = str(Path(looks.__file__).parent)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from python_process import python
-from warm_process import ONE_WORKER, warm
+from warm_process import warm
 
 import autotrack
 from autotrack.testing import only_run, points
@@ -370,7 +370,6 @@ model.fit(x, y, batch_size=8, epochs=2, verbose=0, callbacks=[Boom(), autotrack.
 """
 
 
-@pytest.mark.xdist_group(ONE_WORKER)
 def test_records_the_very_first_fit_of_a_process_though_it_was_looked_up_before_the_autotrack_was_made(store):
     done = warm(INLINE)
     assert done.stdout.strip() == "['failed', 'finished', 'finished']", done.stderr[-3000:]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from lightning.fabric import Fabric
 from python_process import answer
-from warm_process import ONE_WORKER, warm
+from warm_process import warm
 
 import autotrack
 from autotrack.testing import only_run, points
@@ -127,7 +127,6 @@ raise ValueError("no more")
 """
 
 
-@pytest.mark.xdist_group(ONE_WORKER)
 def test_one_that_lives_to_the_end_of_the_process_has_its_status(store):
     done = warm(FAILS, AUTOTRACK_DIR=str(store))
     assert done.returncode == 1

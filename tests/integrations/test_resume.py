@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from warm_process import ONE_WORKER, warm
+from warm_process import warm
 
 import autotrack
 from autotrack.testing import only_run
 
-pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.xdist_group(ONE_WORKER)]
+pytestmark = pytest.mark.filterwarnings("default")
 
 LIGHTNING = """
 import os, signal, sys, torch, lightning.pytorch as pl

@@ -9,7 +9,7 @@ import torch
 import transformers
 from tiny_transformers import BATCH, Rows, Texts, bert, llama, logged, trainer
 from transformers import Trainer
-from warm_process import ONE_WORKER, told
+from warm_process import told
 
 import autotrack
 from autotrack.testing import only_run, points
@@ -250,7 +250,6 @@ assert defaults == before[3]
 """
 
 
-@pytest.mark.xdist_group(ONE_WORKER)
 def test_autolog_switched_off_restores_the_originals(store):
     """In a process of its own: an `AutoTrack` of another test may be alive, and keeps its watch on the Trainer."""
     told(RESTORED)

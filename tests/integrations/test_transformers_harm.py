@@ -9,7 +9,7 @@ import pytest
 import transformers
 from tiny_transformers import Rows, Watched, bert, logged, trainer
 from transformers import Trainer
-from warm_process import ONE_WORKER, warm
+from warm_process import warm
 
 import autotrack
 from autotrack.testing import only_run, points
@@ -69,7 +69,6 @@ def run_script(folder: Path, how: str) -> tuple[dict[str, Any], list[str]]:
     return plain(folder / "out"), [", ".join(line) for line in words]
 
 
-@pytest.mark.xdist_group(ONE_WORKER)
 @pytest.mark.parametrize("how", ["by hand", "autolog"])
 def test_checkpoints_and_output_are_those_of_the_untracked_training(store, tmp_path, untracked, how):
     folder = tmp_path / "tracked"

@@ -12,9 +12,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-ONE_WORKER = "warm"
-"""The tests of this `xdist_group` share one process to fork from."""
-
 _MAIN = """
 import atexit, gc, json, os, sys
 import keras, lightning.pytorch, pytorch_lightning, transformers
