@@ -9,7 +9,9 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from io import FileIO
+from mmap import mmap
 from pathlib import Path
+from time import monotonic, sleep
 from typing import NamedTuple
 
 from autotrack.digests import BREATH, Look, digest_of_files, look_at
@@ -38,6 +40,9 @@ INLINE = 4096
 """Bytes between parts up to this many stand in the recipe itself."""
 _SLICE = 4 * 1024 * 1024
 """What has no parts is cut into pieces of this size."""
+_SMALL = 64 * 1024
+_GIVE_WAY_SECONDS = 0.001
+_NEXT_TO_NOTHING = 1e-6
 _IN_MEMORY = 16 * 1024 * 1024
 
 
@@ -289,9 +294,11 @@ class _Packing:
         self._known = known
         self._pace = pace
         self._read = 0
+        self._gave_way = 0.0
         self._tested = tested
         self._problems: dict[str, str | None] = {}
-        self._buffer = memoryview(bytearray(max(CHUNK, min(_IN_MEMORY, size))))
+        # Not a bytearray: filling 16 MiB with zeros keeps the interpreter, and the training, waiting for more than 10 ms.
+        self._buffer = memoryview(mmap(-1, max(CHUNK, min(_IN_MEMORY, size))))
 
     def file(self, path: str, stamp: tuple[str, int, int, int], digests: Mapping[str, str]) -> KeptFile:
         """`digests`: of files that have been read before."""
@@ -351,6 +358,10 @@ class _Packing:
         if self._read >= BREATH:
             self._read = 0
             self._pace()
+        elif count < _SMALL and (now := monotonic()) > self._gave_way + _GIVE_WAY_SECONDS:
+            # Large pieces are read and hashed without the interpreter; of small ones a training would wait for thousands.
+            sleep(_NEXT_TO_NOTHING)
+            self._gave_way = now
 
 
 def _name(part: Part | None, names: dict[str, str], format: str) -> str:
