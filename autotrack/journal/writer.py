@@ -329,6 +329,7 @@ class Journal:
         assert fd is not None
         data, ends = self._ring.batch(_BATCH)
         start = b"\n" if tears != self._mended else b""
+        before = os.fstat(fd).st_size if start else 0
         watch = Stopwatch()
         written = os.write(fd, start + data) - len(start)
         self._pace.helper_took(watch.stop())
@@ -336,11 +337,14 @@ class Journal:
             raise OSError(errno.EIO, "it takes nothing", str(self.path))
         self._synced, self._mended = -1, tears
         whole = bisect_right(ends, written)
+        is_torn = written != (ends[whole - 1] if whole else 0)
         if whole == 0 and start:
             write_all(fd, data[written : ends[0]])
-            whole, written = 1, ends[0]
+            # What another thread had begun to write may stand in the middle of it: then it is written once more.
+            is_torn = os.fstat(fd).st_size != before + len(start) + ends[0]
+            whole = 0 if is_torn else 1
         self._ring.pop(whole)
-        if written != (ends[whole - 1] if whole else 0):
+        if is_torn:
             self._tears += 1
             self._suspend("the disk took only a part of a line", quiet=True)
 
