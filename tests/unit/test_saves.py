@@ -99,7 +99,7 @@ def test_what_cannot_be_noted_is_warned_of_and_costs_nothing_else(
     ("before", "given", "is_loaded"),
     [
         ("", "", False),
-        ("import safetensors", "", True),
+        ("sys.modules['torch'] = sys", "", True),
         ("", "log_model='all'", True),
         ("", "log_model=False", False),
     ],
