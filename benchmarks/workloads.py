@@ -15,7 +15,7 @@ CONFIG: dict[str, float | str] = {"lr": 0.1, "batch": 32, "optimizer": "adam", "
 KEYS = ("train/loss", "lr", "accuracy", "grad_norm")
 WARM = 1.2  # seconds of a first run, in which whatever happens once a process happens
 REST = 2.5  # seconds after which file systems tell a later change from the last one
-SETTLE = 0.5  # seconds after the start of a run, until what it does in the background is over
+SETTLE = 1.5  # seconds after the start of a run, until what it does in the background once is over
 
 
 class Caught:

@@ -112,7 +112,10 @@ class Catalog:
         return of_save(self._of_run(run, which or "best or last"))
 
     def measured(self, target: Target) -> Target:
-        """With the metrics at that time: of each key of its run the last value before the save, or of the save's own step."""
+        """With the metrics at that time: of each key of its run the last value before the save, or of the save's own step.
+
+        What autotrack adds of itself, times and rates above all, is left out where the training has logged something.
+        """
         save = target.save
         if save is None:
             return target
@@ -121,7 +124,8 @@ class Catalog:
         except LookupError:
             return target
         found = {key: value for key in history if (value := _at(history[key], save)) is not None}
-        return target._replace(save=replace(save, metrics=found | dict(save.metrics)))
+        logged = {key: value for key, value in found.items() if not key.startswith("auto/")}
+        return target._replace(save=replace(save, metrics=(logged or found) | dict(save.metrics)))
 
     def of_version(self, version: Version) -> Target:
         """What a version is."""

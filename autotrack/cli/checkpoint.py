@@ -343,11 +343,17 @@ def _show_target(
         ]
         rows += [("step", number_text(save.step)), ("epoch", number_text(save.epoch))]
         rows += [] if save.score is None else [(save.monitor or "score", number_text(save.score))]
-        rows += [(key, number_text(value)) for key, value in save.metrics.items()]
         rows += [("problem", save.problem)] if save.problem else []
         rows += [("not stored", save.unstored)] if save.unstored else []
     for name, text in rows:
         screen.wrapped([("  ", ""), (f"{clean(name):<13} ", "dim")], text, hang=16)
+    if save is not None and save.metrics:
+        screen.heading("Metrics when it was saved")
+        wide = max(13, *(len(clean(name)) for name in save.metrics))
+        for name, value in save.metrics.items():
+            screen.wrapped(
+                [("  ", ""), (f"{clean(name):<{wide}} ", "dim")], number_text(value), hang=wide + 3
+            )
     screen.heading("Comes from")
     for step in steps:
         _show_step(screen, step)

@@ -44,7 +44,7 @@ def test_a_checkpoint_is_known_with_the_metrics_at_its_time(
     with autotrack.init(project="p") as run:
         run.log_checkpoint(save(0, "0.pt"))
         for step in range(4):
-            run.log({"loss": 1 / (step + 1), "lr": 0.5}, step=10 * step)
+            run.log({"loss": 1 / (step + 1), "lr": 0.5, "auto/step_time": 0.1}, step=10 * step)
             run.log_checkpoint(save(step, f"{step + 1}.pt"), metrics={"f1": step})
             run.log({"epoch_loss": step}, step=10 * step)  # told behind its save, and of the same step
             run.log({"later": step}, step=10 * step + 1)
