@@ -308,10 +308,12 @@ def measured_with(result: dict[str, Any]) -> str:
 
 def readme(result: dict[str, Any]) -> str:
     machine = result["machine"]
+    dates = sorted({each["measured"]["date"] for each in result["sections"].values()})
     head = (
-        f"Measured on {machine['cores']} cores with Python {machine['python']} in one run; `python benchmarks/peers.py`"
-        " measures anew: it makes an environment for each tracker. Less is better, but for points a second. How each is"
-        " measured, all rows, and where ours is worse: `docs/benchmarks.md`.\n\n"
+        f"Measured on {machine['cores']} cores with Python {machine['python']} ({' and '.join(dates)}), each row in one run:"
+        " compare along a row, as a shared machine is not always as fast. Less is better, but for points a second."
+        " `python benchmarks/peers.py` measures anew: it makes an environment for each tracker. How each is measured, all"
+        " rows, and where ours is worse: `docs/benchmarks.md`.\n\n"
     )
     between = "\n\nWhat logging adds to a step or a fit of a framework:\n\n"
     return head + peers_table(result, readme=True) + between + frameworks_table(result)
