@@ -13,7 +13,7 @@ from typing import Any
 
 from autotrack.catalog.fetch import REBUILT
 from autotrack.catalog.find import Catalog
-from autotrack.catalog.mending import Key, end_drop, goes_on, settle_link, stored_again, tell
+from autotrack.catalog.mending import Key, end_drop, going_on, settle_link, stored_again, tell
 from autotrack.catalog.publish import ELSEWHERE, unpin
 from autotrack.catalog.trace import lineage
 from autotrack.errors import NotWhole
@@ -98,12 +98,12 @@ def _recipes(catalog: Catalog, found: Collection, pace: Pace) -> dict[Key, Recip
 
 def _choose(catalog: Catalog, rules: Rules, recipes: dict[Key, Recipe], found: Collection) -> None:
     saves = catalog.index.checkpoints()
-    known = {(run, one.id or ""): one for run, ones in saves.items() for one in ones}
     models = catalog.models()
     registered = {one.kept for model in models for one in model.versions if one.withdrawn is None}
     aliased = [model.versions[number - 1] for model in models for number in model.aliases.values()]
     pinned = {key for key in recipes if _is_pinned(catalog, key, registered)}
-    live = {key for key in recipes if goes_on(catalog, key[0])}
+    going = going_on(catalog, (run for run, _ in recipes))
+    live = {key for key in recipes if key[0] in going}
     parents = {
         (step["run"], step["checkpoint"].partition(":")[2])
         for one in aliased
@@ -120,19 +120,21 @@ def _choose(catalog: Catalog, rules: Rules, recipes: dict[Key, Recipe], found: C
         ours = {run: [one for one in ones if (run, one.id or "") in recipes] for run, ones in saves.items()}
         found.kept |= _by_rules(rules, ours)
     else:
-        found.kept["kept by their runs"] = {
-            key for key in recipes if key in known and _is_kept_by_its_run(known[key], saves[key[0]])
-        }
+        found.kept["kept by their runs"] = _kept_by_their_runs(saves) & recipes.keys()
     wanted = set().union(*found.kept.values())
     found.dropped = sorted(key for key in recipes if key not in wanted)
 
 
-def _is_kept_by_its_run(one: Checkpoint, saves: list[Checkpoint]) -> bool:
-    """Whether its run has not dropped it, nor would have, had it not been killed: what was to be stored as best or last and is neither."""
-    if one.unstored is not None or one.policy in (None, "all"):
-        return one.unstored is None
-    sealed = [each for each in saves if each.is_sealed]
-    return one in (*sealed[-1:], *_best(sealed, 1)) or one.best or one.last
+def _kept_by_their_runs(saves: dict[str, list[Checkpoint]]) -> set[Key]:
+    """What a run has not dropped, nor would have, had it not been killed: what was to be stored as best or last and is neither."""
+    kept: set[Key] = set()
+    for ones in saves.values():
+        sealed = [one for one in ones if one.is_sealed]
+        in_place = _keys((*sealed[-1:], *_best(sealed, 1)))
+        stored = [one for one in ones if one.unstored is None]
+        kept |= _keys(one for one in stored if one.policy in (None, "all") or one.best or one.last)
+        kept |= in_place & _keys(stored)
+    return kept
 
 
 def _by_rules(rules: Rules, saves: dict[str, list[Checkpoint]]) -> dict[str, set[Key]]:
@@ -238,14 +240,13 @@ def _finish_links(catalog: Catalog, recipes: dict[Key, Recipe], found: Collectio
     freed = 0
     saves = {(run, one.id or ""): one for run, ones in catalog.index.checkpoints().items() for one in ones}
     settled: dict[Key, list[dict[str, Any]]] = {}
-    live: dict[str, bool] = {}
-    for folder in sorted(path for path in catalog.kept.folder.glob("*/*") if path.is_dir()):
+    folders = sorted(path for path in catalog.kept.folder.glob("*/*") if path.is_dir())
+    live = going_on(catalog, (folder.parent.name for folder in folders))
+    for folder in folders:
         key = (folder.parent.name, folder.name)
         recipe, save = recipes.get(key), saves.get(key)
         is_used = recipe is not None and any(file.pieces is None for file in recipe.files)
-        if key[0] not in live:
-            live[key[0]] = goes_on(catalog, key[0])
-        if is_used or folder.suffix == ".tmp" or live[key[0]] or catalog.kept.aside(*key).exists():
+        if is_used or folder.suffix == ".tmp" or key[0] in live or catalog.kept.aside(*key).exists():
             continue
         if recipe is None and save is not None:
             settled[key] = [] if found.dry else settle_link(catalog, save)

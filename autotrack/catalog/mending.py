@@ -5,7 +5,7 @@ All of it is brought to its end by whoever looks for the checkpoint, or by gc. W
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,15 @@ def goes_on(catalog: "Catalog", run: str) -> bool:
     except LookupError:
         root = run
     return (catalog.layout.open / root).exists()
+
+
+def going_on(catalog: "Catalog", runs: Iterable[str]) -> set[str]:
+    """Which of these runs are marked as open; where no run is, nothing is asked of the index."""
+    try:
+        is_any = bool(os.listdir(catalog.layout.open))
+    except OSError:
+        is_any = False
+    return {run for run in set(runs) if goes_on(catalog, run)} if is_any else set()
 
 
 def tell(catalog: "Catalog", bodies: Mapping[Key, list[dict[str, Any]]]) -> None:

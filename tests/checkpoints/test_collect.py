@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from questions import questions
 
 import autotrack
 from autotrack import checkpoints, saves
@@ -241,3 +242,13 @@ def test_what_was_pinned_as_it_was_dropped_is_put_back_while_it_is_whole(store: 
     (tmp_path / "model.bin").unlink()
     autotrack.checkpoints.gc(last=0, apply=True)
     assert autotrack.checkpoints.get(run.id).read_bytes() == b"x" * 1000
+
+
+def test_many_checkpoints_take_no_more_questions_than_few(train: Train) -> None:
+    asked = []
+    for name, count in (("few", 2), ("many", 9)):
+        train(*[1.0] * count, name=name, stored=True)
+        with autotrack.init(project="p"), questions() as told:
+            checkpoints.gc()
+        asked.append(len(told))
+    assert asked[1] - asked[0] < 9

@@ -8,13 +8,12 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import sqlalchemy
+from questions import questions
 
 import autotrack
 from autotrack.index import open_index
@@ -54,21 +53,6 @@ def test_a_list_takes_no_more_questions_to_the_index_where_it_is_longer(much: An
                 assert len([(one.config, dict(one.summary)) for one in found]) == count
         asked.append(len(told))
     assert asked[0] == asked[1] > 0
-
-
-@contextmanager
-def questions() -> Iterator[list[str]]:
-    """What is asked of the database in the block."""
-    told: list[str] = []
-
-    def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
-        told.append(statement)
-
-    sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", note)
-    try:
-        yield told
-    finally:
-        sqlalchemy.event.remove(sqlalchemy.Engine, "before_cursor_execute", note)
 
 
 @pytest.mark.proof
