@@ -27,8 +27,12 @@ it; that it failed is known when the list goes without `on_train_end`, but not w
 process.
 """
 
+import json
+import os
 import sys
 from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from types import ModuleType
@@ -267,14 +271,35 @@ def _lost(fit: Fit) -> None:
 
 def load(path: Path, pickle: bool, **options: Any) -> Any:
     """The model of a `.keras` file, in Keras' safe mode unless `pickle` allows code (lambdas) in it."""
-    import keras
-
+    keras = _on_a_backend_that_is_there()
     try:
         return keras.saving.load_model(path, **{"safe_mode": not pickle, **options})
     except ValueError as error:
         if pickle or "safe_mode" not in str(error):
             raise
         raise PickleRefused(path, "a Keras model with Python code in it") from error
+
+
+def _on_a_backend_that_is_there() -> Any:
+    """Keras; on another backend than it is set up for (TensorFlow, where nobody has chosen) if only another one is installed."""
+    if "keras" not in sys.modules and "KERAS_BACKEND" not in os.environ and find_spec(_backend()) is None:
+        installed = next((name for name in ("torch", "jax", "tensorflow") if find_spec(name)), None)
+        if installed is not None:
+            os.environ["KERAS_BACKEND"] = installed
+            try:
+                return import_module("keras")
+            finally:
+                del os.environ["KERAS_BACKEND"]
+    return import_module("keras")
+
+
+def _backend() -> str:
+    """What Keras' settings name (keras.src.backend.config: `keras.json` in KERAS_HOME, else in ~/.keras)."""
+    place = Path(os.environ.get("KERAS_HOME") or Path("~/.keras").expanduser()) / "keras.json"
+    try:
+        return str(json.loads(place.read_text(encoding="utf-8"))["backend"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "tensorflow"
 
 
 def load_hdf5(path: Path, pickle: bool, **options: Any) -> Any:

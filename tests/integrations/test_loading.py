@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from python_process import answer
 
 import autotrack
 from autotrack import checkpoints
@@ -143,3 +144,25 @@ def test_contents_of_what_holds_itself_come_to_an_end() -> None:
         ("step", "3"),
         ("opt.0.lr", "0.1"),
     ]
+
+
+def test_a_keras_model_is_loaded_on_a_backend_that_is_installed_where_none_was_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    import keras
+
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.save(tmp_path / "model.keras")
+    (tmp_path / "keras.json").write_text('{"backend": "one_that_is_not_there"}')
+    code = f"""
+import os, sys
+from pathlib import Path
+del os.environ["KERAS_BACKEND"]
+from autotrack.catalog.loading import load_file
+made = load_file(Path({str(tmp_path / "model.keras")!r}))
+import keras
+print(type(made).__name__, keras.backend.backend(), "KERAS_BACKEND" in os.environ)
+"""
+    told = answer(code, KERAS_HOME=str(tmp_path), KERAS_BACKEND="to be deleted")
+    assert told.splitlines()[-1] == "Sequential torch False"
