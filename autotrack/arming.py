@@ -91,7 +91,7 @@ def autolog_one(
     installed version is outside the range that the integration is made for, AutotrackError for a framework
     without an integration.
     """
-    with _armed.lock:
+    with _armed.lock, together():
         integration = _one(framework)
         if integration is None:
             return

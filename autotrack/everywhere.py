@@ -29,29 +29,29 @@ class together:
 
     def __exit__(self, *_: object) -> None:
         if self._outermost:
-            walk(_waiting.pop(get_ident()), list(sys.modules.values()))
+            walk(_waiting.pop(get_ident()))
 
 
 def swap_everywhere(swaps: dict[int, Swap]) -> None:
     """Walk over all loaded modules; inside of `together`, at its end."""
     waiting = _waiting.get(get_ident())
     if waiting is None:
-        walk(swaps, list(sys.modules.values()))
+        walk(swaps)
         return
     if not waiting.keys().isdisjoint(
         swaps
     ):  # the same function once more: what comes second is to see what came first
-        walk(dict(waiting), list(sys.modules.values()))
+        walk(waiting)
         waiting.clear()
     waiting |= swaps
 
 
-def walk(swaps: dict[int, Swap], modules: Iterable[ModuleType]) -> None:
-    """Call what belongs to each function that stands in one of these modules."""
+def walk(swaps: dict[int, Swap], modules: Iterable[ModuleType] | None = None) -> None:
+    """Call what belongs to each function that stands in one of these modules, of all that are loaded if none are given."""
     if not swaps:
         return
     found = []
-    for module in modules:
+    for module in list(sys.modules.values()) if modules is None else modules:
         if isinstance(module, ModuleType):
             found += [
                 (module, name, value) for name, value in list(vars(module).items()) if id(value) in swaps

@@ -71,6 +71,10 @@ def init(
         run = _inherited() or _adopt(wanted) or attach() or open_root(wanted, "init")
         watch_exit(run)
     run.log_model = _log_model(log_model)
+    if (
+        run.log_model and run.opened_by != "disabled"
+    ):  # what describes the run may have begun before this was known
+        background.submit(prepare, run)
     if config is not None:
         run.update_config(config, source="init")
     session.set_current(run)

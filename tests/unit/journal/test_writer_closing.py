@@ -72,9 +72,8 @@ def test_a_line_that_comes_in_the_middle_of_one_that_the_disk_takes_in_parts_cos
         warnings.simplefilter("ignore", autotrack.AutotrackWarning)
         patch.setattr(os, "write", half)
         for step in range(50):
-            run.update_config(
-                {"step": step}
-            )  # one that the disk takes half of: what comes next waits for the helper thread
+            # The disk takes half of it: what comes next waits for the helper thread.
+            run.update_config({"step": step})
             run.log({"loss": step}, step=step)
         assert background.drain(20)
     assert late
