@@ -64,11 +64,12 @@ class Place:
         self.fd, self.number, self.stem = None, -1, ""
         self.folder, self._home, self._refuge = self.home, None, []
 
-    def lost(self) -> bool:
-        """Whether there is no file to write to: none yet, or the program closed the descriptor, or somebody deleted the file."""
-        if self.fd is not None and not segment.is_ours(self.fd, self._known):
+    def look(self) -> os.stat_result | None:
+        """The file that is written to; None: there is none yet, or the program closed the descriptor, or somebody deleted it."""
+        found = None if self.fd is None else segment.look(self.fd, self._known)
+        if found is None:
             self.fd = None
-        return self.fd is None or segment.is_deleted(self.fd)
+        return found if found is not None and found.st_nlink else None
 
     def recover(self) -> bool:
         """Make a file to write to: what was deleted with all that was in it, else a new one. Whether it had been deleted."""
@@ -103,7 +104,7 @@ class Place:
             return False
         refused = self.folder
         try:
-            if self.fd is not None and segment.is_ours(self.fd, self._known) and segment.is_deleted(self.fd):
+            if self.look() is None and self.fd is not None:
                 self._fill_again(segment.open_again(self.fd), folder)
             else:
                 self.begin(folder)
@@ -180,9 +181,9 @@ class Place:
 
     def _use(self, fd: int) -> None:
         """Put a file under our descriptor; where the program has closed that one, the file's own number is the new one."""
-        ours = self.fd is not None and segment.is_ours(self.fd, self._known)
+        self.look()
         self._known = segment.identity(fd)
-        if self.fd is not None and ours:
+        if self.fd is not None:
             os.dup2(fd, self.fd, inheritable=False)
             os.close(fd)
         else:

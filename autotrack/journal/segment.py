@@ -43,17 +43,15 @@ def identity(fd: int) -> Identity:
     return Identity(found.st_dev, found.st_ino)
 
 
-def is_ours(fd: int, known: Identity) -> bool:
-    """Whether the descriptor still is the file that we opened: a program may have closed it, and opened another one since."""
+def look(fd: int, known: Identity) -> os.stat_result | None:
+    """The file that the descriptor stands for, if that still is the one that we opened: a program may have closed it, and
+    opened another one since. Without a name (`st_nlink` 0) it was deleted.
+    """
     try:
-        return identity(fd) == known
+        found = os.fstat(fd)
     except OSError:
-        return False
-
-
-def is_deleted(fd: int) -> bool:
-    """Whether the file has no name any more."""
-    return os.fstat(fd).st_nlink == 0
+        return None
+    return found if (found.st_dev, found.st_ino) == known else None
 
 
 def moved_to(fd: int, path: Path) -> Path | None:

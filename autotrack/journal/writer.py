@@ -281,7 +281,7 @@ class Journal:
         stuck = -1
         while True:
             try:
-                if self._place.lost():
+                if self._place.look() is None:
                     self._recover()
                 while not self._resume():
                     self._write_some()
@@ -373,13 +373,13 @@ class Journal:
 
     def _look_after_file(self) -> None:
         """Where the file was deleted, moved or grew too long, or the program closed our descriptor."""
-        fd = self._place.fd
-        if fd is None:
+        if self._place.fd is None:
             return
-        if self._place.lost():
+        file = self._place.look()
+        if file is None:
             self._suspend(f"{self.path} is gone", quiet=True)
             self._flush()
-        elif os.fstat(fd).st_size > SEGMENT_BYTES:
+        elif file.st_size > SEGMENT_BYTES:
             self._place.sync()
             self._next_segment()
         else:

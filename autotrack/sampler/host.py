@@ -1,12 +1,13 @@
 """Counters of the machine and of this process. What cannot be read is left out, never made up."""
 
 import os
+import sys
 from collections.abc import Callable
 from time import monotonic, process_time
 
-import psutil
+from autotrack.sampler.counters import Counters, Times, Traffic
 
-_UNREADABLE = (OSError, RuntimeError, ValueError, psutil.Error)
+_UNREADABLE = (OSError, RuntimeError, ValueError, LookupError)
 
 
 class Rates:
@@ -31,59 +32,65 @@ class Host:
     knows how busy the process was.
     """
 
-    def __init__(self, since: float, process_seconds: float) -> None:
+    def __init__(self, since: float, process_seconds: float, counters: Counters | None = None) -> None:
+        self._counters = counters or counters_here()
         self._rates = Rates()
-        self._process = psutil.Process()
-        self._times: tuple[float, float] | None = None
+        self._times: Times | None = None
         self._rates.of("system/process.cpu", since, process_seconds * 100)
 
     def read(self) -> dict[str, float]:
         """ "system/…" to numbers: % for cpu (of the whole machine), memory_percent and process.cpu (100 is one core),
         bytes for memory and process.rss, bytes per second for disk and net, and the 1-minute load."""
         values: dict[str, float] = {}
-        for part in (self._cpu, self._memory, self._of_process, self._disk, self._net, self._load):
+        for part in (self._cpu, self._memory, self._busy, self._resident, self._disk, self._net, self._load):
             values |= _readable(part)
         return values
 
     def _cpu(self) -> dict[str, float]:
-        # psutil.cpu_percent would do, but it remembers its last call for the user's own calls too.
-        times = psutil.cpu_times()
-        total = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
-        idle = times.idle + getattr(times, "iowait", 0.0)
-        before, self._times = self._times, (total, idle)
-        if before is None or total <= before[0]:
+        now = self._counters.processors()
+        before, self._times = self._times, now
+        if before is None or now.total <= before.total:
             return {}
-        share = 1 - (idle - before[1]) / (total - before[0])
+        share = 1 - (now.idle - before.idle) / (now.total - before.total)
         return {"system/cpu": 100 * min(1.0, max(0.0, share))}
 
     def _memory(self) -> dict[str, float]:
-        memory = psutil.virtual_memory()
-        return {"system/memory": memory.used, "system/memory_percent": memory.percent}
+        memory = self._counters.memory()
+        return {
+            "system/memory": memory.used,
+            "system/memory_percent": round(100 * memory.used / memory.total, 1),
+        }
 
-    def _of_process(self) -> dict[str, float]:
-        busy = self._rates.of("system/process.cpu", monotonic(), process_time() * 100)
-        return busy | {"system/process.rss": self._process.memory_info().rss}
+    def _busy(self) -> dict[str, float]:
+        return self._rates.of("system/process.cpu", monotonic(), process_time() * 100)
+
+    def _resident(self) -> dict[str, float]:
+        return {"system/process.rss": self._counters.resident()}
 
     def _disk(self) -> dict[str, float]:
-        counters = psutil.disk_io_counters(nowrap=False)
-        if counters is None:
-            return {}
-        now = monotonic()
-        read = self._rates.of("system/disk.read", now, counters.read_bytes)
-        return read | self._rates.of("system/disk.write", now, counters.write_bytes)
+        return self._traffic(self._counters.disks(), "system/disk.read", "system/disk.write")
 
     def _net(self) -> dict[str, float]:
-        """All interfaces but the loopback."""
-        counters = psutil.net_io_counters(pernic=True, nowrap=False)
-        cards = [card for name, card in counters.items() if name not in ("lo", "lo0")]
-        if not cards:
-            return {}
+        return self._traffic(self._counters.network(), "system/net.recv", "system/net.sent")
+
+    def _traffic(self, traffic: Traffic, inward: str, outward: str) -> dict[str, float]:
         now = monotonic()
-        sent = self._rates.of("system/net.sent", now, sum(card.bytes_sent for card in cards))
-        return sent | self._rates.of("system/net.recv", now, sum(card.bytes_recv for card in cards))
+        return self._rates.of(inward, now, traffic.inward) | self._rates.of(outward, now, traffic.outward)
 
     def _load(self) -> dict[str, float]:
         return {"system/load": os.getloadavg()[0]} if hasattr(os, "getloadavg") else {}
+
+
+def counters_here() -> Counters:
+    """What reads this machine."""
+    on_linux = sys.platform == "linux"  # asked for by name, mypy would leave out the rest
+    if on_linux:
+        from autotrack.sampler.linux import LinuxCounters
+
+        return LinuxCounters()
+    from autotrack.sampler.anywhere import AnyCounters
+
+    return AnyCounters()
 
 
 def _readable(part: Callable[[], dict[str, float]]) -> dict[str, float]:
