@@ -1,9 +1,9 @@
 """The index: a cache made from journals, and what answers questions from it. Deleting it loses nothing."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from autotrack.errors import RunNotFound
 from autotrack.index import health, query
@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 
+T = TypeVar("T")
 _SEAL_SECONDS = 0.05
 """What a question may wait for the sealing of runs that are over."""
 
@@ -176,6 +177,15 @@ class Index:
         self._database.repaired(self._database.empty)
         self.sync(progress)
 
+    def fresh(self, question: Callable[["Index"], T]) -> T:
+        """The answer to a question after a short `sync`, in one go."""
+
+        def answer() -> T:
+            self.sync(seal_seconds=_SEAL_SECONDS)
+            return question(self)
+
+        return self._database.together(answer)
+
     def _sync_once(self) -> None:
         if not self._synced:
             self.sync(seal_seconds=0)
@@ -212,13 +222,9 @@ def runs(
     children: bool = True,
 ) -> RunList:
     """The runs of the store that fit, newest first; see `Index.runs`."""
-    index = open_index()
-    index.sync(seal_seconds=_SEAL_SECONDS)
-    return index.runs(project, where, order_by, limit, archived, children)
+    return open_index().fresh(lambda index: index.runs(project, where, order_by, limit, archived, children))
 
 
 def get_run(id_or_prefix: str) -> RunRecord:
     """One run of the store by its id or the beginning of it; see `Index.get`."""
-    index = open_index()
-    index.sync(seal_seconds=_SEAL_SECONDS)
-    return index.get(id_or_prefix)
+    return open_index().fresh(lambda index: index.get(id_or_prefix))

@@ -75,7 +75,12 @@ class Database:
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """Do many small writings on one connection and in few transactions, each a quarter of a second long."""
+        """Do many small readings and writings on one connection, and in few transactions, each a quarter of a second long."""
+        held = self._held()
+        if held is not None:
+            yield
+            held.commit()
+            return
         with self.engine.connect() as connection:
             self._local.connection = connection
             try:
@@ -96,10 +101,21 @@ class Database:
 
         return self.repaired(answer)
 
+    def together(self, action: Callable[[], T]) -> T:
+        """Run an action of several questions on one connection: opening one takes longer than most questions do."""
+
+        def batched() -> T:
+            with self.batch():
+                return action()
+
+        return self.repaired(batched)
+
     def repaired(self, action: Callable[[], T]) -> T:
         """Run an action; after an error of the database once more on a new index, then once more on one in
-        memory.
+        memory. A part of a longer one is left to that: its connection is the broken one.
         """
+        if self._held() is not None:
+            return action()
         try:
             return action()
         except ERRORS as error:

@@ -78,16 +78,6 @@ class Loader:
             self._lasts = self.database.ask(lambda connection: _lasts(connection, {name, *self._names}))
         return self._lasts.get(name, {})
 
-    def keys(self, name: Name) -> list[str]:
-        """The keys that a run has points of, in the order of the alphabet."""
-
-        def question(connection: Connection) -> list[str]:
-            query = select(keys.c.key).join(metrics, metrics.c.key == keys.c.pk)
-            query = query.where(metrics.c.run == _row(connection, name))
-            return sorted(connection.scalars(query))
-
-        return self.database.ask(question)
-
     def events(self, name: Name, *kinds: str) -> list[Fact]:
         """A run's events of some kinds, in order."""
 
@@ -172,25 +162,29 @@ class Loader:
         return self._children.get(name.id, 0)
 
     def points(
-        self, name: Name, wanted: list[str], every: bool, limit: int | None = None
+        self, name: Name, choose: Callable[[list[str]], list[str]], every: bool, limit: int | None = None
     ) -> dict[str, Points]:
-        """The series of some keys of a run; `every`: of all attempts; long ones may be thinned out to `limit` points."""
+        """The series of a run whose keys are chosen of those that it has, in that order; `every`: of all attempts; long
+        ones may be thinned out to `limit` points.
+        """
 
         def question(connection: Connection) -> dict[str, Points]:
             pk = _row(connection, name)
-            names: dict[int, str] = {}
-            for some in in_groups(wanted):
-                query = select(keys.c.pk, keys.c.key).where(keys.c.key.in_(some))
-                names.update({row.pk: row.key for row in connection.execute(query)})
+            query = select(keys.c.key, keys.c.pk).join(metrics, metrics.c.key == keys.c.pk)
+            known = dict(map(tuple, connection.execute(query.where(metrics.c.run == pk)).all()))
+            wanted = {key: known[key] for key in choose(sorted(known))}
             attempts = attempts_of(load_folded(connection, [pk]).get(pk, []))
             found: dict[str, Points] = {}
             if limit is not None and len(attempts) < 2:
-                for key, text in names.items():
+                for text, key in wanted.items():
                     points = glance(connection, pk, key, limit)
                     if points is not None:
                         found[text] = points
-            whole = load_points(connection, pk, [key for key, text in names.items() if text not in found])
-            return found | {names[key]: merged(lines, attempts, every) for key, lines in whole.items()}
+            whole = load_points(connection, pk, [key for text, key in wanted.items() if text not in found])
+            found |= {
+                text: merged(whole[key], attempts, every) for text, key in wanted.items() if key in whole
+            }
+            return {text: found[text] for text in wanted if text in found}
 
         return self.database.ask(question)
 

@@ -184,9 +184,8 @@ class RunRecord:
         """
         if max_points is not None:
             check_limit(max_points)
-        wanted = _chosen(keys, self._loader.keys(self._name))
-        points = self._loader.points(self._name, wanted, attempts, max_points)
-        return History({key: series_of(points[key], max_points) for key in wanted if key in points})
+        points = self._loader.points(self._name, lambda known: _chosen(keys, known), attempts, max_points)
+        return History({key: series_of(some, max_points) for key, some in points.items()})
 
     def _events(self, *kinds: str) -> list[Any]:
         return self._loader.events(self._name, *kinds)

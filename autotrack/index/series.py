@@ -140,8 +140,11 @@ def _shuffled(array: npt.NDArray[Any]) -> bytes:
 
 
 def _unshuffled(data: bytes, width: int = 8) -> npt.NDArray[np.uint8]:
-    plain = np.frombuffer(decompress(memoryview(data)[1:]), np.uint8)
-    return np.ascontiguousarray(plain.reshape(width, -1).T).reshape(-1)
+    planes = np.frombuffer(decompress(memoryview(data)[1:]), np.uint8).reshape(width, -1)
+    plain = np.empty((planes.shape[1], width), np.uint8)
+    for place, plane in enumerate(planes):  # twice as fast as a copy of the transposed matrix
+        plain[:, place] = plane
+    return plain.reshape(-1)
 
 
 def stretches_of(limit: int, missing: bool) -> int:

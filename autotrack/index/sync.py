@@ -50,16 +50,17 @@ def sync(
         place = Place(layout.runs / only.parent.name / only.name, decode_project(only.parent.name), only.name)
         _look_at(database, layout, [place], progress)
         return
-    with without_collector():
-        with database.reading() as connection:
-            known = _known(connection)
-        found = discover(layout, known)
-    _look_at(database, layout, found.places, progress)
-    refused = found.refused
-    gone = [] if refused is None else [key for key in known.keys() - found.keys if key[0] not in refused]
-    if gone:
-        with database.writing() as connection:
-            forget(connection, gone)
+    with database.batch():
+        with without_collector():
+            with database.reading() as connection:
+                known = _known(connection)
+            found = discover(layout, known)
+        _look_at(database, layout, found.places, progress)
+        refused = found.refused
+        gone = [] if refused is None else [key for key in known.keys() - found.keys if key[0] not in refused]
+        if gone:
+            with database.writing() as connection:
+                forget(connection, gone)
     _seal_some(database, layout, seal_seconds)
 
 
