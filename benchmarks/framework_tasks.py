@@ -5,6 +5,7 @@ time, and CPU of the process with all its threads (µs). scikit-learn's returns 
 """
 
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +52,22 @@ class Length(NamedTuple):
         return int((self.settle + self.watch) * 4000)
 
 
+class Moment(NamedTuple):
+    """A step of a training: the time, the CPU time, and what autotrack says of itself that it took of the training's thread: seconds."""
+
+    step: int
+    seconds: float
+    cpu: float
+    own: float
+
+
+def moment(step: int) -> Moment:
+    """Now."""
+    run = sys.modules["autotrack"].active_run() if "autotrack" in sys.modules else None
+    own = 0.0 if run is None or run.own_journal is None else run.own_journal.own_ns / 1e9
+    return Moment(step, time.perf_counter(), time.process_time(), own)
+
+
 class Watched:
     """The steps of a training: `tick()` at the beginning of each says whether that was enough."""
 
@@ -59,8 +76,8 @@ class Watched:
         self._log = log
         self._count = 0
         self._settled: float | None = None
-        self._began: tuple[int, float, float] | None = None
-        self._ended: tuple[int, float, float] | None = None
+        self._began: Moment | None = None
+        self._ended: Moment | None = None
 
     def tick(self) -> bool:
         now = time.perf_counter()
@@ -68,9 +85,9 @@ class Watched:
             self._settled = now + self._length.settle
         elif self._began is None:
             if now >= self._settled:
-                self._began = self._count, time.perf_counter(), time.process_time()
-        elif self._ended is None and now >= self._began[1] + self._length.watch:
-            self._ended = self._count, time.perf_counter(), time.process_time()
+                self._began = moment(self._count)
+        elif self._ended is None and now >= self._began.seconds + self._length.watch:
+            self._ended = moment(self._count)
         self._count += 1
         if self._log is not None:
             self._log(self._count)
@@ -80,8 +97,10 @@ class Watched:
         """What a step took."""
         if self._began is None or self._ended is None:
             return {}
-        steps, seconds, cpu = (after - before for before, after in zip(self._began, self._ended, strict=True))
-        return {"step_us": seconds / steps * 1e6, "step_cpu_us": cpu / steps * 1e6, "steps": steps}
+        steps, *spent = (after - before for before, after in zip(self._began, self._ended, strict=True))
+        names = ("step_us", "step_cpu_us", "own_us")
+        found = {name: each / steps * 1e6 for name, each in zip(names, spent, strict=True) if each}
+        return found | {"steps": steps}
 
 
 def watched(framework: str, variant: str, length: Length) -> Watched:

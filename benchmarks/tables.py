@@ -113,6 +113,17 @@ OWN = [
     ("200 writers at once: steps lost", ("writers", OURS, "more_lost")),
     ("200 writers at once: 99th percentile of a call, µs", ("writers", OURS, "more_p99_us")),
     ("`autotrack run` before a script, beyond bare Python, ms", ("processes", OURS, "launcher_ms")),
+    *(
+        (
+            f"a step of {title}: our own time on the training's thread, µs",
+            ("frameworks", framework, OURS, "own_us"),
+        )
+        for framework, title in (
+            ("lightning", "Lightning"),
+            ("transformers", "transformers"),
+            ("keras", "Keras"),
+        )
+    ),
     (
         "a scikit-learn fit that is a run: our own time on the caller's thread, ms",
         ("frameworks", "sklearn", OURS, "own_ms"),
