@@ -223,11 +223,13 @@ class LightningWatch(Watch):
         return None if fit is None else fit.run
 
     def _active(self, trainer: Any) -> Fit | None:
-        """The recording of a fit that goes on; None while a search has put its own callbacks in the place of the trainer's."""
+        """The recording of a fit that goes on; None while a search has put its own callbacks in the place of the trainer's, and
+        in a process forked for another rank, which has the parent's recording too.
+        """
         fit = self.latest
         if fit is None or fit.trainer is not trainer:
             fit = self.fits.get(trainer)
-        if fit is None or not fit.active:
+        if fit is None or not fit.active or not trainer.is_global_zero:
             return None
         for callback in trainer.callbacks:
             if callback is fit.tracker:

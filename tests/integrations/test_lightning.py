@@ -360,7 +360,10 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("strategy", [pytest.param("ddp", marks=pytest.mark.proof), "ddp_spawn"])
+@pytest.mark.parametrize(
+    "strategy",
+    ["ddp_fork", *(pytest.param(name, marks=pytest.mark.proof) for name in ("ddp", "ddp_spawn"))],
+)
 def test_several_processes_make_one_run_and_none_waits_for_another(store, tmp_path, strategy):
     script = tmp_path / "several.py"
     script.write_text(SEVERAL.replace("STRATEGY", repr(strategy)))
