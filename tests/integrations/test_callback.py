@@ -95,6 +95,7 @@ print(" | ".join(f"{run.status} {run.framework} {len(run.history(keys=['auto/los
 """
 
 
+@pytest.mark.proof
 def test_one_made_before_every_import_serves_all_frameworks_in_a_list_and_bare(store, tmp_path):
     code = f"import autotrack\ntracker = autotrack.AutoTrack(project='p')\n{TRAIN}\n"
     code += f"for bare in (False, True): all_of_them(tracker, {str(tmp_path)!r}, bare)\n{SHOW}"

@@ -146,6 +146,7 @@ def test_contents_of_what_holds_itself_come_to_an_end() -> None:
     ]
 
 
+@pytest.mark.proof
 def test_a_keras_model_is_loaded_on_a_backend_that_is_installed_where_none_was_chosen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -256,7 +256,7 @@ if __name__ == "__main__":
 ARM = "import autotrack; autotrack.autolog()"
 
 
-@pytest.mark.parametrize("order", ["early", "late"])
+@pytest.mark.parametrize("order", [pytest.param("early", marks=pytest.mark.proof), "late"])
 def test_a_script_with_classes_of_its_own_and_worker_processes(order: str, tmp_path: Path) -> None:
     lines = {"early": "", "late": ""} | {order: ARM}
     script = tmp_path / "train.py"

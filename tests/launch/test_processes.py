@@ -7,7 +7,7 @@ import pytest
 FIT = "from sklearn.linear_model import Ridge\nRidge().fit([[0.0], [1.0]], [0.0, 1.0])\n"
 
 
-@pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
+@pytest.mark.parametrize("method", ["spawn", "fork", pytest.param("forkserver", marks=pytest.mark.proof)])
 def test_multiprocessing_workers_open_no_runs(work: Any, method: str) -> None:
     text = f"""
 import multiprocessing, pickle
