@@ -25,6 +25,14 @@ def work(steps):
     for step in steps:
         timed(run, "a", step)
         time.sleep(0.0005)
+def remove(folder):
+    while True:
+        try:
+            return shutil.rmtree(folder)
+        except FileNotFoundError:
+            return
+        except OSError:  # the run was made again while it was being deleted
+            continue
 def settled():
     time.sleep(0.2)
     wait_for(lambda: not run.waiting())
@@ -97,7 +105,7 @@ def test_a_folder_that_is_deleted_is_made_again_with_all_that_was_in_the_journal
     one = victim(
         WORK
         + f"""
-shutil.rmtree({what})
+remove({what})
 work(range(100, 300))
 settled()
 work(range(300, 400))
@@ -175,7 +183,7 @@ def test_a_store_that_cannot_be_made_again_sends_the_run_to_the_fallback(
         WORK
         + """
 writer.LEAVE_SECONDS = 0.1
-shutil.rmtree(store)
+remove(store)
 open(store, "w").close()
 work(range(100, 300))
 wait_for(lambda: str(run._journal.folder).startswith(os.environ["XDG_STATE_HOME"]))
