@@ -332,7 +332,9 @@ class LightningCallback(Adapter):
 
     def _fit(self, trainer: Any) -> Fit | None:
         fit = self.watch.fits.get(trainer)
-        return fit if fit is not None and fit.active and fit.tracker is self.owner else None
+        if fit is None or not fit.active or fit.tracker is not self.owner or not trainer.is_global_zero:
+            return None
+        return fit
 
     def _let_go(self) -> None:
         """Lightning hangs the module's `log` on every callback; ours may outlive the module."""

@@ -65,7 +65,9 @@ class Place:
         self.folder, self._home, self._refuge = self.home, None, []
 
     def look(self) -> os.stat_result | None:
-        """The file that is written to; None: there is none yet, or the program closed the descriptor, or somebody deleted it."""
+        """The file that is written to; None: there is none yet, or the program closed the descriptor, which is forgotten, or
+        somebody deleted it.
+        """
         found = None if self.fd is None else segment.look(self.fd, self._known)
         if found is None:
             self.fd = None

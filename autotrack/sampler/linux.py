@@ -68,7 +68,7 @@ class LinuxCounters:
             raise OSError(ctypes.get_errno(), "cannot be opened", path)
         pieces = []
         while (count := self._libc.read(fd, self._piece, _PIECE)) > 0:
-            pieces.append(self._piece.raw[:count])
+            pieces.append(ctypes.string_at(self._piece, count))
         self._libc.close(fd)
         return b"".join(pieces)
 
