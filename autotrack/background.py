@@ -6,6 +6,7 @@ The thread is a daemon, starts with the first job, and is left behind by a fork:
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from math import inf
 from queue import Empty, SimpleQueue
@@ -16,6 +17,7 @@ from typing import Any
 from autotrack.guard import guarded
 
 PAUSE_SECONDS = 0.1
+SOON_SECONDS = 0.05
 
 Interval = float | Callable[[], float]
 
@@ -46,7 +48,11 @@ class Helper:
         self.jobs: SimpleQueue[Callable[[], object] | Task] = SimpleQueue()
         self.thread: threading.Thread | None = None
         self.pausing = False
+        self._resting = True
+        """Whether the thread waits until it is woken or a task is due; else it looks around after `SOON_SECONDS`."""
         self._tasks: list[Task] = []
+        self._soon: deque[Task] = deque()
+        self._rests_from = 0.0
         self._starting = False
         self._breathing = False
         self._lock = threading.RLock()
@@ -75,6 +81,19 @@ class Helper:
             finally:
                 self._starting = False
             return True
+
+    def expect(self, task: Task) -> bool:
+        """Take up a task without being woken, if the thread looks around by itself in time; else False."""
+        self._rests_from = monotonic() + 2 * SOON_SECONDS
+        if self._rests() or not self.alive():
+            return False
+        self._soon.append(task)
+        if self._rests():  # since a moment ago, and perhaps without having seen the task
+            self.jobs.put(_nothing)
+        return True
+
+    def _rests(self) -> bool:
+        return self._resting
 
     def pause(self) -> None:
         """End the thread for a moment if it has nothing in hand; `start` goes on with what is planned and waiting."""
@@ -108,13 +127,22 @@ class Helper:
 
     def _next(self) -> None:
         task = self._first_task()
-        if task is not None and task.due <= monotonic():  # however many jobs wait
+        now = monotonic()
+        if task is not None and task.due <= now:  # however many jobs wait
             self._call(task)
             return
+        wait = None if task is None else task.due - now
+        self._resting = now >= self._rests_from
+        if not self._resting:
+            wait = SOON_SECONDS if wait is None else min(wait, SOON_SECONDS)
+        if self._soon:  # put there while nobody rested
+            return
         try:
-            job = self.jobs.get(timeout=None if task is None else max(0.0, task.due - monotonic()))
+            job = self.jobs.get(timeout=wait)
         except Empty:
             return
+        finally:
+            self._resting = False
         self._take(job)
 
     def _take(self, job: Callable[[], object] | Task) -> None:
@@ -133,6 +161,8 @@ class Helper:
                 self.start()
 
     def _first_task(self) -> Task | None:
+        while self._soon:
+            self._tasks.append(self._soon.popleft())
         if any(task.function is None for task in self._tasks):
             self._tasks = [task for task in self._tasks if task.function is not None]
         return min((task for task in self._tasks if task.due < inf), key=lambda task: task.due, default=None)
@@ -205,6 +235,17 @@ def every(interval: Interval, function: Callable[[], object]) -> Task:
     """Call a function again and again on the helper thread, the first time after one interval (seconds)."""
     task = Task(interval, function)
     _put(task)
+    return task
+
+
+def soon(function: Callable[[], object]) -> Task:
+    """Call a function again and again on the helper thread, the first time after some 50 ms. Whoever asks for it while others
+    did a moment ago does not wake the thread: its wake-up would take the interpreter from a caller who has none to spare.
+    """
+    task = Task(SOON_SECONDS, function)
+    task.plan()
+    if not _state["helper"].expect(task):
+        _put(task)
     return task
 
 

@@ -76,10 +76,10 @@ def find_store(start: str | Path | None = None) -> Path:
     for folder in _upwards(start):
         store = os.path.join(folder, STORE)
         if os.path.isdir(store):
-            return Path(store)
+            return _path(store)
         if root is None and os.path.lexists(os.path.join(folder, ".git")):
             root = folder
-    return Path(root or start, STORE)
+    return _path(os.path.join(root or start, STORE))
 
 
 def default_project(start: Path | None = None) -> str:
@@ -91,7 +91,13 @@ def default_project(start: Path | None = None) -> str:
 def absolute(path: str) -> Path:
     """A path from the root on, `~` and `..` resolved, also when the working folder was deleted under us."""
     place = os.path.expanduser(path)
-    return Path(os.path.normpath(place if os.path.isabs(place) else os.path.join(_working_folder(), place)))
+    return _path(os.path.normpath(place if os.path.isabs(place) else os.path.join(_working_folder(), place)))
+
+
+@lru_cache(maxsize=64)
+def _path(text: str) -> Path:
+    """The path, as one object each time: it keeps its hash and its text."""
+    return Path(text)
 
 
 def _working_folder() -> str:

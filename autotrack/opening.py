@@ -30,8 +30,6 @@ from autotrack.steps import items
 from autotrack.values import show
 from autotrack.where import journal_in, usable
 
-DESCRIBE_SECONDS = 0.05
-
 RESUME_WORDS = ("allow", "must", "never")
 
 
@@ -220,7 +218,7 @@ class Surrounding:
 
     def later(self) -> None:
         """Wait a moment: a fit of a millisecond is not to share its interpreter with our work."""
-        self._task = background.every(DESCRIBE_SECONDS, self.describe)
+        self._task = background.soon(self.describe)
 
     def describe(self) -> None:
         """On the helper thread; a second call does nothing."""

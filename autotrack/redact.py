@@ -137,16 +137,19 @@ def _container(value: Any, kind: int, path: tuple[int, ...]) -> Any:
 
 def _dict(value: Mapping[Any, Any], kind: int, path: tuple[int, ...]) -> dict[Any, Any]:
     below = kind if kind >= _SURE else _NO
-    pair = next((value[k] for k in ("name", "key") if isinstance(value.get(k), str)), None)
+    pair = value.get("name")
+    if not isinstance(pair, str):
+        pair = value.get("key") if isinstance(value.get("key"), str) else None
     kept: dict[Any, Any] = {}
     for key, item in value.items():
         name = key if isinstance(key, str) else None
-        label = redact_text(name) if name is not None else key
+        label = key if name is None or name in _HARMLESS else redact_text(name)
         spare = 2
         while label in kept:
             label, spare = f"{REDACTED} {spare}", spare + 1
         named = pair if name == "value" and pair is not None and _kind(pair) >= _TEXT_LIKE else name
-        kept[label] = _nested(named, item, below, path)
+        plain = type(item) in _PLAIN and below == _NO and _KINDS.get(named) == _NO
+        kept[label] = item if plain else _nested(named, item, below, path)
     return kept
 
 
@@ -309,6 +312,7 @@ def _regex(pattern: str) -> re.Pattern[str]:
 
 
 _COMPILED: dict[str, re.Pattern[str]] = {}
-_KINDS: dict[str, int] = {}
+_PLAIN = frozenset({type(None), bool, int, float})
+_KINDS: dict[str | None, int] = {}
 _HARMLESS: set[str] = set()
 """Short texts that were looked at and hold no secret: the same names and values come with every run."""

@@ -96,6 +96,8 @@ class _Copier:
     def copy(self, value: Any, depth: int) -> Any:
         self.count += 1
         kind = type(value)
+        if kind is str:
+            return self._text(value)
         if kind in _AS_THEY_ARE or isinstance(value, (bool, float)):
             return value
         if isinstance(value, str):
@@ -124,6 +126,10 @@ class _Copier:
                 out["<left out>"] = self._cut(f"{len(items) - len(out)} more items")
                 break
             name = self._text(key if isinstance(key, str) else _repr(key))
+            if type(item) in _AS_THEY_ARE:
+                self.count += 1
+                out[name] = item
+                continue
             self.trail.append(name)
             out[name] = self.copy(item, depth + 1)
             self.trail.pop()
@@ -151,6 +157,10 @@ class _Copier:
             return self._text(_name_or_repr(value))
 
     def _text(self, text: str) -> str:
+        size = len(text)
+        if size <= 100 and size <= self.limits.text:
+            self.room -= size
+            return text
         bound = min(self.limits.text, max(self.room, 100))
         self.room -= min(len(text), bound)
         if len(text) <= bound:

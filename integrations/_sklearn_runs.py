@@ -153,7 +153,7 @@ class _Fit:
     def __init__(self, estimator: Any, method: str, call: "Call") -> None:
         self.method = method
         self.estimator = estimator
-        self.params, self.problem = reason(lambda: estimator.get_params(deep=True))
+        self.params, self.problem = reason(facts.params, estimator)
         function = getattr(type(estimator), method, None)
         self.given = facts.arguments(call.args, call.kwargs, function) if function is not None else {}
 

@@ -4,21 +4,20 @@ import re
 import sys
 import warnings
 from _thread import get_ident
-from collections.abc import Callable, Mapping
-from operator import eq
+from collections.abc import Mapping
 from time import perf_counter
 from types import TracebackType
 from typing import Any
 
 from autotrack.guard import reason
+from autotrack.integrations._sklearn_facts import PLAIN
+from autotrack.integrations._sklearn_random import RandomStates
 
 CELLS = 10_000_000
 """Larger data are left alone: scoring may copy them."""
 SECONDS = 0.25
 SHARE_OF_FIT = 0.1
 FIRST_ROWS = 256
-
-_Same = Callable[[Any, Any], bool]
 
 
 class quiet:
@@ -55,40 +54,6 @@ class quiet:
         self._filters.remove(self._entry)
 
 
-class RandomStates:
-    """The global random states, and those among an estimator's parameters, as they are now."""
-
-    def __init__(self, params: Mapping[str, Any]) -> None:
-        numpy: Any = sys.modules["numpy"]
-        self._saved: list[tuple[Any, Callable[[], Any], Callable[[Any], object], _Same]] = []
-        self._keep(numpy.random.get_state, numpy.random.set_state)
-        python: Any = sys.modules.get("random")
-        if python is not None:
-            self._keep(python.getstate, python.setstate, eq)
-        torch: Any = sys.modules.get("torch")
-        if torch is not None and hasattr(torch, "get_rng_state"):
-            self._keep(torch.get_rng_state, torch.set_rng_state)
-        for value in params.values():
-            if isinstance(value, numpy.random.RandomState):
-                self._keep(value.get_state, value.set_state)
-            elif isinstance(value, numpy.random.Generator):
-                self._keep(_getter(value.bit_generator), _setter(value.bit_generator))
-
-    def _keep(
-        self, read: Callable[[], Any], write: Callable[[Any], object], same: "_Same | None" = None
-    ) -> None:
-        self._saved.append((read(), read, write, same or _same))
-
-    def restore(self) -> bool:
-        """Put every state back that has moved; whether any had."""
-        moved = False
-        for state, read, write, same in self._saved:
-            if not same(state, read()):
-                write(state)
-                moved = True
-        return moved
-
-
 def train_score(
     estimator: Any, params: Mapping[str, Any], given: Mapping[str, Any], fit_seconds: float
 ) -> tuple[float | None, str | None]:
@@ -98,11 +63,11 @@ def train_score(
     why = _unfit(estimator, params, given)
     if why is not None:
         return None, why
-    states = RandomStates(params)
+    states = RandomStates(params, _scikit_learns_only(estimator, params))
     budget = max(SECONDS, SHARE_OF_FIT * fit_seconds)
+    seen = {"skip_parameter_validation": True, "assume_finite": True}  # by the fit
     try:
-        # The fit has looked at what the score takes.
-        with quiet(), sys.modules["sklearn"].config_context(skip_parameter_validation=True):
+        with quiet(), sys.modules["sklearn"].config_context(**seen):
             answer, problem = reason(_within_budget, estimator, given, budget)
     finally:
         moved = states.restore()
@@ -152,12 +117,48 @@ def _within_budget(
     return float(_score(estimator, given, None)), None
 
 
+def _scikit_learns_only(estimator: Any, params: Mapping[str, Any]) -> bool:
+    """Whether no code but scikit-learn's, which draws its random numbers from NumPy, takes part."""
+    return type(estimator).__module__.startswith("sklearn.") and all(
+        type(value) in PLAIN for value in params.values()
+    )
+
+
 def _score(estimator: Any, given: Mapping[str, Any], rows: int | None) -> Any:
     samples, targets, weight = (_head(given.get(key), rows) for key in ("X", "y", "sample_weight"))
+    if weight is None:
+        known = _by_formula(estimator, samples, targets)
+        if known is not None:
+            return known
     extra = {} if weight is None or not _takes_weight(estimator) else {"sample_weight": weight}
     return (
         estimator.score(samples, **extra) if targets is None else estimator.score(samples, targets, **extra)
     )
+
+
+def _by_formula(estimator: Any, samples: Any, targets: Any) -> Any:
+    """What scikit-learn's own `score` of regressors (R²) and classifiers (accuracy) gives for plain arrays, to the last bit: the
+    formulas of `r2_score` and `accuracy_score` without their checks, which take longer than a small fit. None for all else.
+    """
+    base: Any = sys.modules["sklearn.base"]
+    method = getattr(type(estimator), "score", None)
+    if method not in (base.RegressorMixin.score, base.ClassifierMixin.score):
+        return None
+    numpy: Any = sys.modules["numpy"]
+    if type(targets) is not numpy.ndarray or targets.ndim != 1 or len(targets) < 2:
+        return None
+    kinds = "f" if method is base.RegressorMixin.score else "biuU"
+    if targets.dtype.kind not in kinds:
+        return None
+    found = estimator.predict(samples)
+    if type(found) is not numpy.ndarray or found.shape != targets.shape or found.dtype != targets.dtype:
+        return None
+    if method is base.ClassifierMixin.score:
+        return (found == targets).mean()
+    column = targets[:, None]
+    rest = ((column - found[:, None]) ** 2).sum(axis=0)[0]
+    whole = ((column - column.mean(axis=0)) ** 2).sum(axis=0)[0]
+    return 1 - rest / whole if whole and numpy.isfinite(rest) and numpy.isfinite(whole) else None
 
 
 def _takes_weight(estimator: Any) -> bool:
@@ -179,24 +180,3 @@ def _size(samples: Any) -> tuple[int, int]:
         return int(shape[0]), int(shape[1]) if len(shape) > 1 else 1
     nested = len(samples) and isinstance(samples[0], list | tuple)
     return len(samples), len(samples[0]) if nested else 1
-
-
-def _getter(bits: Any) -> Callable[[], Any]:
-    return lambda: bits.state
-
-
-def _setter(bits: Any) -> Callable[[Any], object]:
-    return lambda state: setattr(bits, "state", state)
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Whether two states are equal: tuples and mappings of arrays, or one array."""
-    if isinstance(one, dict):
-        return all(_same(one[key], other[key]) for key in one)
-    if isinstance(one, tuple):
-        return len(one) == len(other) and all(_same(a, b) for a, b in zip(one, other, strict=True))
-    if hasattr(one, "tobytes"):
-        return bool(one.tobytes() == other.tobytes())
-    if hasattr(one, "shape"):
-        return bool((one == other).all())
-    return bool(one == other)
