@@ -9,7 +9,6 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from math import inf
-from queue import Empty, SimpleQueue
 from threading import get_ident
 from time import monotonic, sleep
 from typing import Any
@@ -45,14 +44,14 @@ class Helper:
     """The thread and what it has to do."""
 
     def __init__(self) -> None:
-        self.jobs: SimpleQueue[Callable[[], object] | Task] = SimpleQueue()
+        self.jobs: deque[Callable[[], object] | Task] = deque()
         self.thread: threading.Thread | None = None
         self.pausing = False
+        self._bell = threading.Lock()
         self._resting = True
-        """Whether the thread waits until it is woken or a task is due; else it looks around after `SOON_SECONDS`."""
-        self._tasks: list[Task] = []
-        self._soon: deque[Task] = deque()
+        """Whether the thread waits until it is woken or a task is due; else it looks around every `SOON_SECONDS`."""
         self._rests_from = 0.0
+        self._tasks: list[Task] = []
         self._starting = False
         self._breathing = False
         self._lock = threading.RLock()
@@ -82,18 +81,18 @@ class Helper:
                 self._starting = False
             return True
 
-    def expect(self, task: Task) -> bool:
-        """Take up a task without being woken, if the thread looks around by itself in time; else False."""
-        self._rests_from = monotonic() + 2 * SOON_SECONDS
-        if self._rests() or not self.alive():
-            return False
-        self._soon.append(task)
-        if self._rests():  # since a moment ago, and perhaps without having seen the task
-            self.jobs.put(_nothing)
-        return True
+    def put(self, job: Callable[[], object] | Task, quietly: bool = False) -> None:
+        """Hand in a job or a task; `quietly`: the thread is woken only if it would not come by itself in time."""
+        self.jobs.append(job)
+        if self._resting or not quietly:
+            try:
+                self._bell.release()
+            except RuntimeError:  # it rings already
+                return
 
-    def _rests(self) -> bool:
-        return self._resting
+    def look_around(self) -> None:
+        """For a moment, look for jobs without being woken."""
+        self._rests_from = monotonic() + 2 * SOON_SECONDS
 
     def pause(self) -> None:
         """End the thread for a moment if it has nothing in hand; `start` goes on with what is planned and waiting."""
@@ -101,7 +100,7 @@ class Helper:
         if thread is None or not thread.is_alive() or thread is threading.current_thread():
             return
         self.pausing = True
-        self.jobs.put(_nothing)
+        self.put(_nothing)
         thread.join(PAUSE_SECONDS)
 
     def _run(self) -> None:
@@ -127,28 +126,26 @@ class Helper:
 
     def _next(self) -> None:
         task = self._first_task()
-        now = monotonic()
-        if task is not None and task.due <= now:  # however many jobs wait
+        if task is not None and task.due <= monotonic():  # however many jobs wait
             self._call(task)
-            return
-        wait = None if task is None else task.due - now
-        self._resting = now >= self._rests_from
+        elif self.jobs:
+            self._take(self.jobs.popleft())
+        else:
+            self._wait(inf if task is None else task.due - monotonic())
+
+    def _wait(self, most: float) -> None:
+        self._resting = monotonic() >= self._rests_from
         if not self._resting:
-            wait = SOON_SECONDS if wait is None else min(wait, SOON_SECONDS)
-        if self._soon:  # put there while nobody rested
-            return
-        try:
-            job = self.jobs.get(timeout=wait)
-        except Empty:
-            return
-        finally:
-            self._resting = False
-        self._take(job)
+            most = min(most, SOON_SECONDS)
+        if not self.jobs:  # else they were put there quietly before this thread was seen to rest
+            self._bell.acquire(timeout=max(0.0, most) if most < inf else -1)
+        self._resting = False
 
     def _take(self, job: Callable[[], object] | Task) -> None:
         if isinstance(job, Task):
             self._tasks.append(job)
-            job.plan()
+            if job.due == inf:
+                job.plan()
         else:
             with guarded("work on the helper thread"):
                 job()
@@ -161,8 +158,6 @@ class Helper:
                 self.start()
 
     def _first_task(self) -> Task | None:
-        while self._soon:
-            self._tasks.append(self._soon.popleft())
         if any(task.function is None for task in self._tasks):
             self._tasks = [task for task in self._tasks if task.function is not None]
         return min((task for task in self._tasks if task.due < inf), key=lambda task: task.due, default=None)
@@ -194,10 +189,10 @@ class Helper:
                 task = self._first_task()
                 if task is not None and task.due <= monotonic():
                     self._call(task)
-                elif inside or self.jobs.empty() or self._over():
+                elif inside or not self.jobs or self._over():
                     return
                 else:
-                    self._take(self.jobs.get_nowait())
+                    self._take(self.jobs.popleft())
         finally:
             self._breathing = inside
 
@@ -208,7 +203,7 @@ _held: dict[int, list[Callable[[], object] | Task]] = {}
 
 
 class held:
-    """What this thread submits in the block reaches the helper thread at its end: `with held(): ...`.
+    """What this thread submits in the block reaches the helper thread behind it, or some 50 ms later: `with held(): ...`.
 
     A helper that is woken in the middle of our work takes the interpreter at the caller's next system call, and the caller waits.
     """
@@ -223,7 +218,7 @@ class held:
     def __exit__(self, *_: object) -> None:
         if self._outermost:
             for job in _held.pop(get_ident(), ()):
-                _put(job)
+                _put(job, quietly=True)
 
 
 def submit(function: Callable[..., object], *args: Any) -> None:
@@ -239,13 +234,13 @@ def every(interval: Interval, function: Callable[[], object]) -> Task:
 
 
 def soon(function: Callable[[], object]) -> Task:
-    """Call a function again and again on the helper thread, the first time after some 50 ms. Whoever asks for it while others
-    did a moment ago does not wake the thread: its wake-up would take the interpreter from a caller who has none to spare.
+    """Call a function again and again on the helper thread, the first time after some 50 ms. Whoever asks for that while others
+    did a moment ago does not wake the thread.
     """
     task = Task(SOON_SECONDS, function)
     task.plan()
-    if not _state["helper"].expect(task):
-        _put(task)
+    _state["helper"].look_around()
+    _put(task, quietly=True)
     return task
 
 
@@ -256,14 +251,14 @@ def _release() -> list[Callable[[], object] | Task]:
     return jobs
 
 
-def _put(job: Callable[[], object] | Task) -> None:
+def _put(job: Callable[[], object] | Task, quietly: bool = False) -> None:
     waiting = _held.get(get_ident()) if _held else None
     if waiting is not None:
         waiting.append(job)
         return
     helper = _state["helper"]
     if helper.start() or isinstance(job, Task):
-        helper.jobs.put(job)
+        helper.put(job, quietly)
         return
     with guarded("work at the interpreter's end"):
         job()
@@ -273,13 +268,13 @@ def drain(timeout: float) -> bool:
     """Wait until everything submitted before is done; False if that took longer than `timeout` seconds."""
     helper = _state["helper"]
     for job in _release():
-        helper.jobs.put(job)
+        helper.put(job)
     if sys.is_finalizing() or helper.thread is threading.current_thread():
-        return helper.jobs.empty()
-    if not helper.alive() and (helper.jobs.empty() or not helper.start()):
-        return helper.jobs.empty()
+        return not helper.jobs
+    if not helper.alive() and (not helper.jobs or not helper.start()):
+        return not helper.jobs
     done = threading.Event()
-    helper.jobs.put(done.set)
+    helper.put(done.set)
     return done.wait(timeout)
 
 

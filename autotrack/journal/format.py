@@ -14,6 +14,7 @@ SEALED_SUFFIX = ".jsonl.zst"
 
 _CRC_DIGITS = 10
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1
+_FINITE = frozenset({type(None), bool, int, str})
 _SPELLED = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
@@ -46,11 +47,10 @@ def encode(kind: str, seq: int, mono: int, *body: Any) -> bytes:
 
 def _holds_non_finite(value: Any) -> bool:
     """Whether a NaN or an infinity is somewhere inside: orjson writes null for those, as it does for None."""
-    if isinstance(value, dict):
-        return any(map(_holds_non_finite, value.values()))
-    if isinstance(value, (list, tuple)):
-        return any(map(_holds_non_finite, value))
-    return isinstance(value, float) and not math.isfinite(value)
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return any(_holds_non_finite(item) for item in inside if type(item) not in _FINITE)
 
 
 def spell(value: Any) -> Any:

@@ -51,11 +51,17 @@ def test_a_task_comes_again_until_it_is_cancelled() -> None:
 
 def test_what_is_wanted_soon_is_called_whether_or_not_the_thread_rests() -> None:
     called: set[tuple[int, int]] = set()
-    tasks: list[background.Task] = []
+
+    def want_one(thread: int, place: int) -> None:
+        def once() -> None:
+            called.add((thread, place))
+            task.cancel()
+
+        task = background.soon(once)
 
     def want(thread: int) -> None:
         for place in range(300):
-            tasks.append(background.soon(lambda place=place: called.add((thread, place))))
+            want_one(thread, place)
             time.sleep(0.15 if place % 100 == 0 else 0.0005)  # between some of them the thread goes to rest
 
     threads = [threading.Thread(target=want, args=(number,)) for number in range(4)]
@@ -64,8 +70,6 @@ def test_what_is_wanted_soon_is_called_whether_or_not_the_thread_rests() -> None
     for thread in threads:
         thread.join()
     until(lambda: len(called) == 4 * 300)
-    for task in tasks:
-        task.cancel()
 
 
 def test_tasks_go_on_while_a_job_waits_for_something_outside() -> None:

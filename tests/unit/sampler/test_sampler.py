@@ -83,7 +83,7 @@ for number in range(1000):
     session._open.remove(run)
     handle.stop()
 print((time.thread_time() - begun) / 1000)
-print(len(background._state["helper"]._tasks) + background._state["helper"].jobs.qsize())
+print(len(background._state["helper"]._tasks) + len(background._state["helper"].jobs))
 time.sleep(1.3)
 print('psutil' in sys.modules)
 """
