@@ -102,6 +102,39 @@ sys.exit(3)
     assert statuses(store) == {"full": "failed"}
 
 
+def test_lines_that_another_thread_writes_behind_a_torn_one_are_not_lost_with_it(
+    victim: Victims, library: Library, store: Path, tmp_path: Path
+) -> None:
+    """The newline that closes a torn line comes late, and meanwhile what others write is joined to it."""
+    writes = "call=write path=/.autotrack/runs while=SWITCH count=1"
+    one = victim(
+        TIMED
+        + """
+from autotrack import background
+run = autotrack.init(project="p")
+background.drain(20)
+def others():
+    time.sleep(0.3)
+    log(run, "b", 0)
+    config(run, "c", 0)
+    trouble(on=False)
+thread = threading.Thread(target=others)
+trouble(on=True)
+thread.start()
+for step in range(5):
+    log(run, "a", step)
+thread.join()
+""",
+        **failing(library, tmp_path, f'{writes} head=["m", short=3', f"{writes} hang=1"),
+    )
+    code, _, errors = one.end()
+    assert code == 0, errors
+    damaged = [text for text in one.faults() if "damaged line" in text]
+    assert len(damaged) == 1
+    assert one.faults() == damaged
+    assert unexplained(store) == []
+
+
 def test_what_was_written_elsewhere_comes_back_when_the_disk_takes_files_again(
     victim: Victims, library: Library, store: Path, fallback: Path, tmp_path: Path
 ) -> None:

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from autotrack.index import open_index
-from autotrack.journal.format import Event, decode
+from autotrack.journal.format import Event, check, decode, event_of
+from autotrack.journal.lines import rescued_rows
 from autotrack.journal.source import Segment, blocks, find_segments
 from autotrack.verify import verify
 
@@ -168,7 +169,9 @@ def faults(store: Path, told: list[list[str]], killed: bool = False) -> list[str
 
 
 def read_store(store: Path, killed: bool = False) -> tuple[dict[tuple[str, str], list[Event]], list[str]]:
-    """The events of every journal by (run, journal), in the order of their sequence numbers, and which lines are damaged."""
+    """The events of every journal by (run, journal), in the order of their sequence numbers, and which lines are damaged: whole
+    ones in them, which another thread wrote behind a torn one, are events as for every reader.
+    """
     kept: dict[tuple[str, str], list[Event]] = {}
     wrong = []
     for folder in sorted(store.glob("runs/*/*")):
@@ -178,6 +181,7 @@ def read_store(store: Path, killed: bool = False) -> tuple[dict[tuple[str, str],
             lines = b"".join(blocks(segment)).split(b"\n")
             events = [decode(line) for line in lines if line]
             wrong += [f"{segment.path} has a damaged line" for event in events if event is None]
+            events += [event_of(row) for line in lines if not check(line) for row in rescued_rows(line)]
             if _torn(segment) and not killed:
                 wrong.append(f"{segment.path} ends within a line")
             own = kept.setdefault((folder.name, segment.stem), [])

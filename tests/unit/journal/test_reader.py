@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 import zstandard
 
 from autotrack.journal import sealed
 from autotrack.journal.format import decode, encode
+from autotrack.journal.lines import rows_of, split
 from autotrack.journal.reader import Batch, count_points, parse, read
 from autotrack.journal.source import Segment, blocks, content_size, find_segments
 
@@ -114,6 +116,25 @@ def test_a_cut_at_any_byte_costs_only_the_torn_line(tmp_path: Path) -> None:
         whole = int((ends <= cut).sum())
         assert points(list(read(segment(path)))) == points([parse(b"".join(lines[:whole]))])
         assert read_end(path) == ends[whole - 1]
+
+
+def test_a_line_that_another_thread_wrote_behind_a_torn_one_is_read_wherever_that_one_was_torn() -> None:
+    facts = {
+        "what": "git",
+        "why": None,
+        "facts": {"argv": ["a", ["m", 1]], "n": [["m", 1, 2, 3, {"a": 1.0}]]},
+    }
+    first = [
+        encode("m", 38, 5, 7, {"loss": 0.5, "rate": 1e-3}),
+        encode("capture", 38, 5, facts),
+        encode("config", 38, 5, {"values": {"text": 'a ["m",[ "s"'}, "source": "user"}, "child"),
+    ]
+    second = [encode(kind, 39, *rest) for kind, _, *rest in (orjson.loads(line)[:-1] for line in first)]
+    for torn in first:
+        for cut in range(1, len(torn)):
+            for line in second:
+                rows, damaged = rows_of(split(torn[:cut] + line))
+                assert (damaged, [row for row in rows if row[1] == 39]) == (1, [orjson.loads(line)])
 
 
 def read_end(path: Path) -> int:
