@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Dialect, Table, and_, bindparam, func, select
+from sqlalchemy import ColumnElement, Connection, Dialect, Table, and_, bindparam, func, select
 
 T = TypeVar("T")
 
@@ -14,6 +14,17 @@ def in_groups(items: Iterable[T], size: int = 500) -> Iterator[list[T]]:
     rest = list(items)
     for place in range(0, len(rest), size):
         yield rest[place : place + size]
+
+
+def ranges_of(column: ColumnElement[int], numbers: Iterable[int]) -> Iterator[ColumnElement[bool]]:
+    """Conditions that together hold for all rows with these numbers, and for others if nearly all of a range are wanted: a
+    statement with hundreds of numbers takes longer to build than to run.
+    """
+    wanted = sorted(numbers)
+    if wanted and wanted[-1] - wanted[0] < 2 * len(wanted):
+        yield column.between(wanted[0], wanted[-1])
+    else:
+        yield from (column.in_(some) for some in in_groups(wanted))
 
 
 def names_of(table: Table, *left_out: str) -> tuple[str, ...]:

@@ -1,13 +1,14 @@
 """Loads what records show from the index, for many runs at once where that is what is asked for."""
 
 from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, and_, func, select
 
 from autotrack.errors import RunNotFound
-from autotrack.index.bulk import in_groups
+from autotrack.index.bulk import in_groups, ranges_of
 from autotrack.index.database import Database
 from autotrack.index.fold import Fact, attempts_of, in_order, unpack_body
 from autotrack.index.glance import glance
@@ -61,21 +62,25 @@ class Loader:
     def __init__(self, database: Database, layout: Layout, rows: Iterable[Any]) -> None:
         self.database = database
         self.layout = layout
-        self._names = [name_of(row) for row in rows]
+        self._names = {name_of(row): int(row["pk"]) for row in rows}
         self._metrics: dict[Name, dict[str, Any]] = {}
         self._lasts: dict[Name, dict[str, float | None]] = {}
         self._children: dict[str, int] | None = None
 
+    def _all(self, name: Name) -> dict[Name, int | None]:
+        """The runs of the list, and this one, with the rows that they had."""
+        return {name: None, **self._names}
+
     def metrics(self, name: Name) -> dict[str, Any]:
         """The rows of `metrics` of a run, by key."""
         if name not in self._metrics:
-            self._metrics = self.database.ask(lambda connection: _metrics(connection, {name, *self._names}))
+            self._metrics = self.database.ask(lambda connection: _metrics(connection, self._all(name)))
         return self._metrics.get(name, {})
 
     def lasts(self, name: Name) -> dict[str, float | None]:
         """The last values of a run by key, without those of the system; None stands for NaN."""
         if name not in self._lasts:
-            self._lasts = self.database.ask(lambda connection: _lasts(connection, {name, *self._names}))
+            self._lasts = self.database.ask(lambda connection: _lasts(connection, self._all(name)))
         return self._lasts.get(name, {})
 
     def events(self, name: Name, *kinds: str) -> list[Fact]:
@@ -189,31 +194,31 @@ class Loader:
         return self.database.ask(question)
 
 
-def _metrics(connection: Connection, names: set[Name]) -> dict[Name, dict[str, Any]]:
-    found: dict[Name, dict[str, Any]] = {name: {} for name in names}
+def _metrics(connection: Connection, names: dict[Name, int | None]) -> dict[Name, dict[str, Any]]:
     rows = _rows(connection, names)
+    found: dict[int, dict[str, Any]] = {row: {} for row in rows}
     texts = _Texts(connection)
-    for some in in_groups(rows):
-        query = select(metrics).where(metrics.c.run.in_(some))
+    for some in ranges_of(metrics.c.run, rows):
+        query = select(metrics).where(some)
         for row in texts.sorted(connection.execute(query).mappings().all(), lambda row: int(row["key"])):
-            found[rows[row["run"]]][texts[row["key"]]] = row
-    return found
+            if row["run"] in found:
+                found[row["run"]][texts[row["key"]]] = row
+    return {name: {} for name in names} | {rows[row]: values for row, values in found.items()}
 
 
-def _lasts(connection: Connection, names: set[Name]) -> dict[Name, dict[str, float | None]]:
-    found: dict[Name, dict[str, float | None]] = {name: {} for name in names}
+def _lasts(connection: Connection, names: dict[Name, int | None]) -> dict[Name, dict[str, float | None]]:
     rows = _rows(connection, names)
-    texts = _Texts(connection)
+    found: dict[int, dict[str, float | None]] = {row: {} for row in rows}
     # What lies between them begins with "system/".
-    system = select(keys.c.pk).where(
-        keys.c.key >= SYSTEM, keys.c.key < SYSTEM[:-1] + chr(ord(SYSTEM[-1]) + 1)
-    )
-    for some in in_groups(rows):
-        query = select(metrics.c.run, metrics.c.key, metrics.c.last)
-        query = query.where(metrics.c.run.in_(some), metrics.c.key.not_in(system))
-        for run, key, last in texts.sorted(connection.execute(query).all(), lambda row: int(row[1])):
-            found[rows[run]][texts[key]] = last
-    return found
+    system = keys.c.key >= SYSTEM, keys.c.key < SYSTEM[:-1] + chr(ord(SYSTEM[-1]) + 1)
+    for some in ranges_of(metrics.c.run, rows):
+        query = select(metrics.c.run, keys.c.key, metrics.c.last).join(keys, keys.c.pk == metrics.c.key)
+        for run, key, last in sorted(
+            connection.execute(query.where(some, ~and_(*system))).all(), key=itemgetter(1)
+        ):
+            if run in found:
+                found[run][key] = last
+    return {name: {} for name in names} | {rows[row]: values for row, values in found.items()}
 
 
 class _Texts(dict[int, str]):
@@ -231,16 +236,22 @@ class _Texts(dict[int, str]):
         return sorted(rows, key=lambda row: self[key_of(row)])
 
 
-def _rows(connection: Connection, names: set[Name]) -> dict[int, Name]:
-    """The row numbers of runs in the index as it is now."""
+def _rows(connection: Connection, names: dict[Name, int | None]) -> dict[int, Name]:
+    """The row numbers of runs in the index as it is now: mostly those that they had."""
+    query = select(runs.c.pk, runs.c.id, folders.c.project, folders.c.run)
+    query = query.join(folders, folders.c.pk == runs.c.folder)
     found: dict[int, Name] = {}
-    query = select(runs.c.pk, runs.c.id, folders.c.project, folders.c.run).join(
-        folders, folders.c.pk == runs.c.folder
-    )
-    for some in in_groups({name.id for name in names}):
-        for pk, *name in connection.execute(query.where(runs.c.id.in_(some))).all():
+
+    def look(condition: ColumnElement[bool]) -> None:
+        for pk, *name in connection.execute(query.where(condition)):
             if (known := Name(*name)) in names:
                 found[pk] = known
+
+    for some in ranges_of(runs.c.pk, (pk for pk in names.values() if pk is not None)):
+        look(some)
+    missing = names.keys() - found.values()
+    for ids in in_groups({name.id for name in missing}):
+        look(runs.c.id.in_(ids))
     return found
 
 
