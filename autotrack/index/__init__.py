@@ -1,6 +1,7 @@
 """The index: a cache made from journals, and what answers questions from it. Deleting it loses nothing."""
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,6 +37,7 @@ __all__ = [
 
 
 T = TypeVar("T")
+_last = threading.local()
 _SEAL_SECONDS = 0.05
 """What a question may wait for the sealing of runs that are over."""
 
@@ -190,6 +192,10 @@ class Index:
         if not self._synced:
             self.sync(seal_seconds=0)
 
+    def is_current(self) -> bool:
+        """Whether the index still is the file that was opened."""
+        return self._database.is_current()
+
     def close(self) -> None:
         """Give the connections back."""
         self._database.close()
@@ -206,11 +212,24 @@ def open_index(store: Path | str | None = None) -> Index:
 
     `store` is an `.autotrack` folder or the folder that holds one. StoreError when there is none.
     """
+    return Index(Layout(_root(store)))
+
+
+def _root(store: Path | str | None) -> Path:
     root = find_store() if store is None else Path(store)
     if root.name != STORE and not (root / "runs").is_dir() and (root / STORE).is_dir():
         root = root / STORE
     check_store(root)
-    return Index(Layout(root))
+    return root
+
+
+def _index() -> Index:
+    """The index of the store; the one that this thread has used last, if that is still what lies there."""
+    root = _root(None)
+    known: Index | None = getattr(_last, "index", None)
+    if known is None or known.layout.root != root or not known.is_current():
+        known = _last.index = Index(Layout(root))
+    return known
 
 
 def runs(
@@ -222,9 +241,9 @@ def runs(
     children: bool = True,
 ) -> RunList:
     """The runs of the store that fit, newest first; see `Index.runs`."""
-    return open_index().fresh(lambda index: index.runs(project, where, order_by, limit, archived, children))
+    return _index().fresh(lambda index: index.runs(project, where, order_by, limit, archived, children))
 
 
 def get_run(id_or_prefix: str) -> RunRecord:
     """One run of the store by its id or the beginning of it; see `Index.get`."""
-    return open_index().fresh(lambda index: index.get(id_or_prefix))
+    return _index().fresh(lambda index: index.get(id_or_prefix))

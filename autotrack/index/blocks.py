@@ -1,6 +1,6 @@
 """From the lines of journals to blocks: the points of all keys that were logged together, as one matrix."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,13 +20,23 @@ class Line(NamedTuple):
     sampled: bool
 
 
-@dataclass
 class Axis:
-    """What the points of several keys share: `steps` is None for system samples, `times` are Unix microseconds."""
+    """What the points of several keys share: `steps` is None for system samples, `times` are Unix microseconds.
 
-    seqs: Ints
-    steps: Ints | None
-    times: Ints
+    `times` may be given as a function, which is called when they are asked for: most who read a series want none.
+    """
+
+    def __init__(self, seqs: Ints, steps: Ints | None, times: Ints | Callable[[], Ints]) -> None:
+        self.seqs = seqs
+        self.steps = steps
+        self._times = times
+
+    @property
+    def times(self) -> Ints:
+        """When each point was recorded."""
+        if callable(self._times):
+            self._times = self._times()
+        return self._times
 
     def __len__(self) -> int:
         return len(self.seqs)

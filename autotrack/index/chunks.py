@@ -11,7 +11,7 @@ from sqlalchemy import Connection, delete, exists, func, select
 from autotrack.index.blocks import Axis, Block, Line, joined
 from autotrack.index.bulk import in_groups, insert_rows, names_of, next_pk, update_rows
 from autotrack.index.schema import axes, chunks
-from autotrack.index.series import CHUNK, pack_ints, pack_rows, unpack_floats, unpack_ints
+from autotrack.index.series import CHUNK, pack_ints, pack_rows, unpack_floats, unpack_ints, unpack_ints_late
 from autotrack.journal.reader import Floats
 
 _CHUNK_ROW = names_of(chunks, "pk")
@@ -184,7 +184,7 @@ def _load_axis(connection: Connection, pk: int) -> Axis:
 
 def axis_of(seqs: bytes, steps: bytes | None, times: bytes) -> Axis:
     """An axis from its columns."""
-    return Axis(unpack_ints(seqs), None if steps is None else unpack_ints(steps), unpack_ints(times))
+    return Axis(unpack_ints(seqs), None if steps is None else unpack_ints(steps), unpack_ints_late(times))
 
 
 def facts_of(line: Line, keys: list[int], part: int, axis: Axis, values: Floats) -> list[Facts]:

@@ -39,8 +39,13 @@ class Database:
         self._wait = wait
         self._local = threading.local()
         self.path: Path | None = None
+        self._file: tuple[int, int] | None = None
         self.refill: Callable[[], None] = lambda: None
         self.engine = self._open()
+
+    def is_current(self) -> bool:
+        """Whether the index still is the file in the store that was opened: nobody has removed or replaced it."""
+        return self.path == self._layout.index and self._file == _identity(self.path)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -175,7 +180,7 @@ class Database:
                     if not self._remove(path):
                         break
                 else:
-                    self.path = path
+                    self.path, self._file = path, _identity(path)
                     return engine
         return self._use_memory()
 
@@ -224,6 +229,14 @@ class Database:
             return False
         finally:
             engine.dispose()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def begin_writing(connection: Connection) -> RootTransaction:

@@ -29,6 +29,7 @@ class Known(NamedTuple):
     ctime: int
     size: int
     settled: bool
+    sealed: bool
     loose: bool
 
 

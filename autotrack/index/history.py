@@ -1,9 +1,8 @@
 """The series of a run: a mapping from keys to arrays."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     import polars
 
 
-@dataclass(frozen=True)
 class Series:
     """The points of one key in the order they were recorded.
 
@@ -24,9 +22,20 @@ class Series:
     recorded, whole numbers beyond 2**53 as the nearest double. All of one length.
     """
 
-    steps: Ints
-    times: Floats
-    values: Floats
+    def __init__(self, steps: Ints, times: Floats | Callable[[], Floats], values: Floats) -> None:
+        self.steps = steps
+        self.values = values
+        self._times = times
+
+    @property
+    def times(self) -> Floats:
+        """When each point was recorded; worked out when they are first asked for."""
+        if callable(self._times):
+            self._times = self._times()
+        return self._times
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Series, (self.steps, self.times, self.values)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -86,11 +95,10 @@ class History(Mapping[str, Series]):
 def series_of(points: Points, max_points: int | None) -> Series:
     """Points as a series, thinned out to at most `max_points`."""
     steps = points.steps if points.steps is not None else np.arange(len(points), dtype=np.int64)
-    times, values = points.times / 1e6, points.values
-    if max_points is not None:
-        places = thin_out(values, max_points)
-        steps, times, values = steps[places], times[places], values[places]
-    return Series(steps, times, values)
+    if max_points is None:
+        return Series(steps, lambda: points.times / 1e6, points.values)
+    places = thin_out(points.values, max_points)
+    return Series(steps[places], lambda: points.times[places] / 1e6, points.values[places])
 
 
 def missing_key(key: object, known: list[str]) -> str:

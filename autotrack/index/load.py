@@ -5,7 +5,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, select
 
 from autotrack.errors import RunNotFound
 from autotrack.index.bulk import in_groups, ranges_of
@@ -33,6 +33,22 @@ RUNS = select(runs, folders.c.project.label("folder_project"), folders.c.run.lab
     folders, folders.c.pk == runs.c.folder
 )
 """Every query for whole runs starts with this, so that a row tells where its folder is."""
+
+
+_KEYS = (
+    select(keys.c.key, keys.c.pk)
+    .join(metrics, metrics.c.key == keys.c.pk)
+    .where(metrics.c.run == bindparam("run"))
+)
+_ROW = (
+    select(runs.c.pk, runs.c.attempts)
+    .join(folders, folders.c.pk == runs.c.folder)
+    .where(
+        runs.c.id == bindparam("id"),
+        folders.c.project == bindparam("project"),
+        folders.c.run == bindparam("folder"),
+    )
+)
 
 
 def name_of(row: Any) -> Name:
@@ -90,7 +106,7 @@ class Loader:
             query = (
                 select(events, journals.c.stem, journals.c.rank)
                 .join(journals, journals.c.pk == events.c.journal)
-                .where(events.c.run == _row(connection, name), events.c.kind.in_(kinds))
+                .where(events.c.run == _pk(connection, name), events.c.kind.in_(kinds))
             )
             rows = connection.execute(query).mappings()
             return [_fact(row) for row in rows]
@@ -134,7 +150,7 @@ class Loader:
             query = (
                 select(folders)
                 .join(runs, runs.c.folder == folders.c.pk)
-                .where(runs.c.pk == _row(connection, name))
+                .where(runs.c.pk == _pk(connection, name))
             )
             folder = connection.execute(query).mappings().one()
             query = (
@@ -174,11 +190,10 @@ class Loader:
         """
 
         def question(connection: Connection) -> dict[str, Points]:
-            pk = _row(connection, name)
-            query = select(keys.c.key, keys.c.pk).join(metrics, metrics.c.key == keys.c.pk)
-            known = dict(map(tuple, connection.execute(query.where(metrics.c.run == pk)).all()))
+            pk, attempted = _row(connection, name)
+            known = dict(map(tuple, connection.execute(_KEYS, {"run": pk}).all()))
             wanted = {key: known[key] for key in choose(sorted(known))}
-            attempts = attempts_of(load_folded(connection, [pk]).get(pk, []))
+            attempts = attempts_of(load_folded(connection, [pk]).get(pk, [])) if attempted > 1 else []
             found: dict[str, Points] = {}
             if limit is not None and len(attempts) < 2:
                 for text, key in wanted.items():
@@ -265,16 +280,19 @@ def _child_counts(connection: Connection, ids: set[str]) -> dict[str, int]:
     return found
 
 
-def _row(connection: Connection, name: Name) -> int:
+def _pk(connection: Connection, name: Name) -> int:
     """The row number of a run in the index as it is now."""
-    query = select(runs.c.pk).join(folders, folders.c.pk == runs.c.folder)
-    query = query.where(runs.c.id == name.id, folders.c.project == name.project, folders.c.run == name.folder)
-    pk = connection.scalar(query)
-    if pk is None:
+    return _row(connection, name)[0]
+
+
+def _row(connection: Connection, name: Name) -> tuple[int, int]:
+    """The row number of a run in the index as it is now, and how many attempts it had."""
+    found = connection.execute(_ROW, name._asdict()).first()
+    if found is None:
         raise RunNotFound(
             f"The run {name.id!r} is not in the store any more: its folder was removed, or the index was emptied."
         )
-    return int(pk)
+    return int(found[0]), int(found[1])
 
 
 def _fact(row: Any) -> Fact:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from autotrack.index.blocks import Axis
 from autotrack.index.bulk import in_groups
@@ -13,6 +13,17 @@ from autotrack.index.fold import Attempt
 from autotrack.index.schema import axes, chunks, journals
 from autotrack.index.series import Points, join, ordered, unpack_floats
 from autotrack.journal.reader import Ints
+
+# Built once: that takes longer than running them.
+_CHUNKS = (
+    select(chunks.c.key, journals.c.stem, chunks.c.sampled, chunks.c.axis, chunks.c["values"])
+    .join(journals, journals.c.pk == chunks.c.journal)
+    .where(chunks.c.run == bindparam("run"), chunks.c.key.in_(bindparam("keys", expanding=True)))
+    .order_by(chunks.c.key, journals.c.stem, chunks.c.sampled, chunks.c.part)
+)
+_AXES = select(axes.c.pk, axes.c.seqs, axes.c.steps, axes.c.times).where(
+    axes.c.pk.in_(bindparam("axes", expanding=True))
+)
 
 Lines = list[tuple[str, bool, Points]]
 
@@ -24,13 +35,7 @@ def load_points(connection: Connection, run: int, keys: Iterable[int]) -> dict[i
     found: dict[int, dict[tuple[str, bool], list[Points]]] = {}
     known: dict[int, Axis] = {}
     for some in in_groups(keys):
-        query = (
-            select(chunks.c.key, journals.c.stem, chunks.c.sampled, chunks.c.axis, chunks.c["values"])
-            .join(journals, journals.c.pk == chunks.c.journal)
-            .where(chunks.c.run == run, chunks.c.key.in_(some))
-            .order_by(chunks.c.key, journals.c.stem, chunks.c.sampled, chunks.c.part)
-        )
-        rows = connection.execute(query).all()
+        rows = connection.execute(_CHUNKS, {"run": run, "keys": some}).all()
         load_axes(connection, {row[3] for row in rows}, known)
         for key, stem, sampled, axis, values in rows:
             line = found.setdefault(key, {}).setdefault((stem, bool(sampled)), [])
@@ -44,13 +49,13 @@ def load_points(connection: Connection, run: int, keys: Iterable[int]) -> dict[i
 def load_axes(connection: Connection, wanted: Iterable[int], known: dict[int, Axis]) -> None:
     """Add the axes that are wanted and not known yet."""
     for some in in_groups(set(wanted) - known.keys()):
-        query = select(axes.c.pk, axes.c.seqs, axes.c.steps, axes.c.times).where(axes.c.pk.in_(some))
-        known.update((pk, axis_of(*columns)) for pk, *columns in connection.execute(query))
+        rows = connection.execute(_AXES, {"axes": some})
+        known.update((pk, axis_of(*columns)) for pk, *columns in rows)
 
 
 def points_of(axis: Axis, values: bytes) -> Points:
     """The points of one chunk."""
-    return Points(axis.seqs, axis.steps, axis.times, unpack_floats(values))
+    return Points(axis.seqs, axis.steps, lambda: axis.times, unpack_floats(values))
 
 
 def merged(lines: Lines, attempts: list[Attempt], every: bool = False) -> Points:

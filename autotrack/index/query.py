@@ -168,8 +168,8 @@ def get(database: Database, layout: Layout, text: str) -> RunRecord:
 
 def _one(connection: Connection, layout: Layout, text: str) -> Any:
     for candidate in dict.fromkeys((text, text.lower())):
-        for query in (_exactly(candidate), _beginning(candidate)):
-            rows = connection.execute(query.limit(50)).mappings().all()
+        for query in (_exactly, _beginning):
+            rows = connection.execute(query(candidate).limit(50)).mappings().all()
             if len(rows) == 1:
                 return rows[0]
             if rows:

@@ -1,13 +1,14 @@
 """Arrays of a series: how they become bytes, what a chunk of them amounts to, how many are shown."""
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import zstandard
 
+from autotrack.index.blocks import Axis
 from autotrack.index.schema import Broken
 from autotrack.journal.reader import Floats, Ints
 
@@ -17,22 +18,19 @@ _RAW, _PACKED, _EVEN, _SINGLE, _CHANGES = b"r", b"z", b"e", b"s", b"d"
 _local = threading.local()
 
 
-@dataclass
-class Points:
-    """Points of one key from one journal: `steps` is None for system samples, `times` are Unix microseconds."""
+class Points(Axis):
+    """Points of one key from one journal."""
 
-    seqs: Ints
-    steps: Ints | None
-    times: Ints
-    values: Floats
+    def __init__(
+        self, seqs: Ints, steps: Ints | None, times: Ints | Callable[[], Ints], values: Floats
+    ) -> None:
+        super().__init__(seqs, steps, times)
+        self.values = values
 
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def take(self, places: npt.NDArray[Any]) -> "Points":
+    def take(self, places: npt.NDArray[Any] | slice) -> "Points":
         """The points at some places, or where a mask is true."""
         steps = None if self.steps is None else self.steps[places]
-        return Points(self.seqs[places], steps, self.times[places], self.values[places])
+        return Points(self.seqs[places], steps, lambda: self.times[places], self.values[places])
 
 
 def join(parts: list[Points]) -> Points:
@@ -43,7 +41,7 @@ def join(parts: list[Points]) -> Points:
     return Points(
         np.concatenate([part.seqs for part in parts]),
         np.concatenate(steps) if len(steps) == len(parts) else None,
-        np.concatenate([part.times for part in parts]),
+        lambda: np.concatenate([part.times for part in parts]),
         np.concatenate([part.values for part in parts]),
     )
 
@@ -70,14 +68,28 @@ def pack_ints(array: Ints) -> bytes:
 
 def unpack_ints(data: bytes) -> Ints:
     """The inverse of `pack_ints`."""
+    return unpack_ints_late(data)()
+
+
+def unpack_ints_late(data: bytes) -> Callable[[], Ints]:
+    """What gives the integers; that the bytes are sound is found out now."""
     kind = data[:1]
+    if kind == _PACKED:
+        planes = _planes(data)
+        return lambda: np.cumsum(_in_a_row(planes).view("<i8"), dtype=np.int64)
+    if kind not in (_EVEN, _RAW) or len(data) % 8 != 1 or (kind == _EVEN and len(data) != 25):
+        raise Broken("a row of the index is damaged")
+    return lambda: _few_ints(kind, data)
+
+
+def _few_ints(kind: bytes, data: bytes) -> Ints:
     if kind == _EVEN:
         first, distance, count = np.frombuffer(data, "<i8", offset=1).tolist()
+        if distance == 1 and abs(first) < 2**62:
+            return np.arange(first, first + count, dtype=np.int64)
         even: Ints = np.arange(count, dtype=np.int64) * distance + first
         return even
-    if kind == _RAW:
-        return np.frombuffer(data, "<i8", offset=1).astype(np.int64)
-    return np.cumsum(_unshuffled(data).view("<i8"), dtype=np.int64)
+    return np.frombuffer(data, "<i8", offset=1).astype(np.int64)
 
 
 def pack_floats(array: Floats) -> bytes:
@@ -140,7 +152,15 @@ def _shuffled(array: npt.NDArray[Any]) -> bytes:
 
 
 def _unshuffled(data: bytes, width: int = 8) -> npt.NDArray[np.uint8]:
-    planes = np.frombuffer(decompress(memoryview(data)[1:]), np.uint8).reshape(width, -1)
+    return _in_a_row(_planes(data, width))
+
+
+def _planes(data: bytes, width: int = 8) -> npt.NDArray[np.uint8]:
+    return np.frombuffer(decompress(memoryview(data)[1:]), np.uint8).reshape(width, -1)
+
+
+def _in_a_row(planes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    width = len(planes)
     plain = np.empty((planes.shape[1], width), np.uint8)
     for place, plane in enumerate(planes):  # twice as fast as a copy of the transposed matrix
         plain[:, place] = plane

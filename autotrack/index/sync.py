@@ -61,7 +61,8 @@ def sync(
         if gone:
             with database.writing() as connection:
                 forget(connection, gone)
-    _seal_some(database, layout, seal_seconds)
+    if found.places or any(one.settled and not one.sealed for one in known.values()):
+        _seal_some(database, layout, seal_seconds)
 
 
 def _known(connection: Connection) -> dict[tuple[str, str], Known]:

@@ -2,16 +2,19 @@
 
 import multiprocessing
 import os
+import pickle
 import sqlite3
 import stat
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import autotrack
 from autotrack.errors import AutotrackWarning, StoreError
 from autotrack.index import open_index
 from autotrack.index.database import Database
@@ -44,11 +47,7 @@ def test_an_index_that_is_deleted_is_built_again(filled: Any) -> None:
     assert reopened(filled) == (expected, filled.layout.index)
 
 
-@pytest.mark.parametrize("part", ["head", "middle", "all", "empty", "text", "cut"])
-def test_a_corrupt_index_is_built_again(filled: Any, part: str) -> None:
-    expected = filled.everything()
-    path = filled.layout.index
-    filled.index.close()
+def corrupt(path: Path, part: str) -> None:
     data = bytearray(path.read_bytes())
     if part == "head":
         data[:100] = os.urandom(100)
@@ -66,7 +65,75 @@ def test_a_corrupt_index_is_built_again(filled: Any, part: str) -> None:
     for extra in ("-wal", "-shm"):
         Path(f"{path}{extra}").unlink(missing_ok=True)
     path.write_bytes(data)
+
+
+@pytest.mark.parametrize("part", ["head", "middle", "all", "empty", "text", "cut"])
+def test_a_corrupt_index_is_built_again(filled: Any, part: str) -> None:
+    expected = filled.everything()
+    path = filled.layout.index
+    filled.index.close()
+    corrupt(path, part)
     assert reopened(filled) == (expected, path)
+
+
+@pytest.mark.parametrize("part", ["head", "middle", "all", "empty", "text", "cut", "gone", "other", "file"])
+def test_what_happens_to_the_index_between_two_questions_changes_no_answer(
+    filled: Any, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTOTRACK_DIR", str(filled.root))
+
+    def ask() -> list[Any]:
+        return [
+            (run.name, dict(run.summary), run.history()["loss"].times.tolist()) for run in autotrack.runs()
+        ]
+
+    expected = ask()
+    assert len(expected) == 3
+    path = filled.layout.index
+    if part == "gone":
+        for each in filled.root.glob("index.db*"):
+            each.unlink()
+    elif part == "other":  # another process has replaced it
+        os.rename(path, f"{path}.old")
+        with sqlite3.connect(path) as connection:
+            connection.execute("CREATE TABLE mine (x)")
+    elif part == "file":
+        path.unlink()
+        path.mkdir()
+    else:
+        corrupt(path, part)
+    assert ask() == expected
+    assert ask() == expected
+
+
+def test_the_store_is_looked_for_at_each_question(
+    filled: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTOTRACK_DIR", str(filled.root))
+    assert len(autotrack.runs()) == 3
+    monkeypatch.setenv("AUTOTRACK_DIR", str(tmp_path / "other"))
+    with pytest.raises(StoreError):
+        autotrack.runs()
+    with autotrack.init(project="p", name="mine"):
+        pass
+    assert [run.name for run in autotrack.runs()] == ["mine"]
+    monkeypatch.setenv("AUTOTRACK_DIR", str(filled.root))
+    assert len(autotrack.runs()) == 3
+
+
+def test_threads_and_forked_processes_ask_for_themselves(
+    filled: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTOTRACK_DIR", str(filled.root))
+    assert len(autotrack.runs()) == 3
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda _: len(autotrack.runs()), range(20))) == [3] * 20
+    with multiprocessing.get_context("fork").Pool(3) as processes:
+        assert processes.map(_count, range(6)) == [3] * 6
+
+
+def _count(_: int) -> int:
+    return len(autotrack.runs())
 
 
 def test_an_index_that_breaks_while_it_is_open_is_built_again(filled: Any) -> None:
@@ -78,13 +145,24 @@ def test_an_index_that_breaks_while_it_is_open_is_built_again(filled: Any) -> No
     assert filled.everything() == expected
 
 
-def test_a_damaged_series_in_the_index_is_built_again(filled: Any) -> None:
+@pytest.mark.parametrize("column", ["values", "times"])
+def test_a_damaged_series_in_the_index_is_built_again(filled: Any, column: str) -> None:
     expected = filled.everything()
+    table = "chunks" if column == "values" else "axes"
     connection = sqlite3.connect(filled.layout.index)
-    connection.execute('UPDATE chunks SET "values" = substr("values", 1, 40) || zeroblob(20)')
+    connection.execute(
+        f'UPDATE {table} SET "{column}" = CAST(substr("{column}", 1, 40) || zeroblob(20) AS BLOB)'
+    )
     connection.commit()
     connection.close()
     assert filled.everything() == expected
+
+
+def test_a_history_pickles_whole(filled: Any) -> None:
+    history = filled.index.runs()[0].history()
+    copy = pickle.loads(pickle.dumps(history))
+    for name in ("steps", "times", "values"):
+        assert getattr(copy["loss"], name).tolist() == getattr(history["loss"], name).tolist()
 
 
 @pytest.mark.parametrize("version", [0, VERSION - 1 or 77, VERSION + 1])
