@@ -12,22 +12,22 @@ from typing import Any
 from adapters import kind
 from lab import Lab, Result, say, size
 
-ROUNDS = {"floor": 4, "autotrack": 4, "mlflow": 1, "dvclive": 1}  # of `calls`; else 2
+ROUNDS = {"floor": 8, "autotrack": 8, "mlflow": 1, "dvclive": 1}  # of `calls`; else 2
 SLOW = ("aim", "mlflow", "dvclive")
 MEMORY = "\nprint([line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')][0])"
 
 
 def calls(lab: Lab) -> dict[str, Result]:
     """`log()` of four scalars; the same in steps of a millisecond; start and finish of further runs."""
-    options = lab.amount(
-        {"budget": 0.8, "most": 20_000, "paced": 6000}, {"budget": 0.1, "most": 1000, "paced": 50}
-    )
+    budget, most, paced = lab.amount((0.8, 20_000, 6000), (0.1, 1000, 50))
     found: dict[str, list[Result]] = {name: [] for name in lab.names}
-    for turn in range(lab.amount(4, 1)):
+    for turn in range(lab.amount(max(ROUNDS.values()), 1)):
         for name in lab.names:
-            if turn >= ROUNDS.get(name, 2):
+            rounds = ROUNDS.get(name, 2)
+            if turn >= rounds:
                 continue
             say("calls", turn, name)
+            options = {"budget": budget, "most": most, "paced": paced if rounds < 4 else paced // 2}
             found[name].append(lab.do(name, "calls", lab.place("calls", name), 120, **options))
     lab.clear("calls")
     return {name: median_of(each) for name, each in found.items()}

@@ -129,7 +129,7 @@ OWN = [
         ("frameworks", "sklearn", OURS, "own_ms"),
     ),
     (
-        "… one training score (a prediction, which is part of what is added to a fit), ms",
+        "… what its `score()` takes (ours: a prediction, and the formula without the checks), ms",
         ("frameworks", "sklearn", OURS, "score_ms"),
     ),
 ]
