@@ -96,21 +96,21 @@ def _decompressed(decompressor: zstandard.ZstdDecompressor, data: bytes, frame: 
 
 def _long(data: bytes, frame: Frame) -> Iterator[Piece]:
     """A frame that is long, or does not say how long it is."""
-    taken, last = 0, b""
+    taken = 0
     reader = zstandard.ZstdDecompressor().stream_reader(memoryview(data)[frame.start : frame.end])
     try:
         while piece := reader.read(_PIECE if frame.size is None else min(_PIECE, frame.size - taken)):
-            taken, last = taken + len(piece), piece
+            taken += len(piece)
             yield Piece(piece, frame, None)
-        if frame.size is None or taken == frame.size:
+        if taken == frame.size or (frame.size is None and _walk(data, frame.start) == frame):
             return
-        trouble = "the frame holds fewer bytes than it says"
+        trouble = "the frame breaks off"
     except zstandard.ZstdError as error:
         trouble = str(error)
     rest = b"".join(_drained(data, frame, taken))
     if frame.size is not None:
         rest = _filled(rest, frame.size - taken)
-    elif not (rest or last).endswith(b"\n"):
+    else:
         rest += b"\x00\n"
     yield Piece(rest, frame, trouble)
 

@@ -92,6 +92,24 @@ def test_a_frame_is_missed_when_its_first_bytes_are_zeroed_and_the_last_of_the_o
             assert damaged, (frame, skipped)
 
 
+def test_a_bit_flipped_in_the_headers_of_a_frame_is_noticed_if_it_costs_lines(tmp_path: Path) -> None:
+    compressed = b"".join(sealing.compress(b"".join(damage.journal(500))))
+    packed = tmp_path / f"{NAME}.zst"
+    packed.write_bytes(compressed)
+    good, events, nothing, _ = damage.read_all(packed)
+    assert nothing == 0
+    for frame in sealing.frames(compressed):
+        for bit in range(8 * 12):
+            data = bytearray(compressed)
+            data[frame.start + bit // 8] ^= 1 << bit % 8
+            packed.write_bytes(data)
+            found, kept, damaged, problems = damage.read_all(packed)
+            assert not problems
+            assert found <= good
+            assert kept <= events
+            assert damaged or (found, kept) == (good, events), (frame, bit)
+
+
 @pytest.mark.proof
 def test_ten_thousand_hits_cost_only_the_lines_that_they_touch(
     tmp_path: Path, record_property: Property

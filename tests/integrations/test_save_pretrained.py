@@ -23,14 +23,14 @@ def _armed() -> Iterator[None]:
 
 
 def test_a_model_and_its_adapter_are_each_one_checkpoint(tmp_path: Path) -> None:
-    from peft import LoraConfig, get_peft_model
+    peft = pytest.importorskip("peft")
     from transformers import BertConfig, BertForSequenceClassification
 
     shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     model = BertForSequenceClassification(BertConfig(vocab_size=50, **shape))
     with autotrack.init(project="p"):
         model.save_pretrained(tmp_path / "base")
-        get_peft_model(model, LoraConfig(r=2, target_modules=["query"])).save_pretrained(
+        peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=["query"])).save_pretrained(
             str(tmp_path / "adapter")
         )
     base, adapter = only_run().checkpoints

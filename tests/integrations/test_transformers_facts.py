@@ -13,6 +13,8 @@ from transformers import Trainer
 import autotrack
 from autotrack.testing import only_run, points
 
+OLD = transformers.__version__.startswith("4.")
+
 pytestmark = pytest.mark.filterwarnings("default")
 FRAMEWORK = "transformers"
 
@@ -81,6 +83,7 @@ def test_a_trainer_without_a_length_of_its_data_is_recorded(store, arm):
     assert run.config["stopped"]["by"] == "max_steps"
 
 
+@pytest.mark.skipif(OLD, reason="this version of transformers looks for labels in a batch that is not there")
 def test_data_that_end_before_the_steps_do_are_the_reason(store, arm):
     class Once(torch.utils.data.IterableDataset):
         def __init__(self) -> None:

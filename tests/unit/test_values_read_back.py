@@ -70,6 +70,9 @@ def same(found: float, expected: float) -> bool:
     return found.hex() == expected.hex() or (found != found and expected != expected)
 
 
+@pytest.mark.filterwarnings(
+    "ignore:.autocompletion. is renamed"
+)  # the oldest Typer, with the newest click it takes
 @pytest.mark.parametrize("together", [False, True])
 def test_every_number_comes_back(store: Path, together: bool, tmp_path: Path) -> None:
     with autotrack.init(project="p") as run:
