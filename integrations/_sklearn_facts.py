@@ -5,15 +5,16 @@ kept.
 import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from types import FunctionType
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 PLAIN = frozenset({type(None), bool, int, float, str})
 LONGEST = 100
 COLUMNS = 1_000
 
-_names: "WeakKeyDictionary[type, tuple[Any, list[str]]]" = WeakKeyDictionary()
-"""By class: its constructor, and the names of the parameters that it takes."""
+_names: "WeakKeyDictionary[type, tuple[Callable[[], Any], list[str]]]" = WeakKeyDictionary()
+"""By class: a weak reference to its constructor, which may hold on to the class, and the names of the parameters that it takes."""
 
 
 def public_name(cls: type) -> str:
@@ -41,12 +42,13 @@ def params(estimator: Any) -> dict[str, Any]:
     takes 100 µs; here once a class. Raises what it raises.
     """
     cls, base = type(estimator), sys.modules["sklearn.base"].BaseEstimator
-    own = getattr(cls._get_param_names, "__func__", None) is base._get_param_names.__func__
+    own = getattr(getattr(cls, "_get_param_names", None), "__func__", None) is base._get_param_names.__func__
     if own and cls.get_params is base.get_params:
-        constructor, names = _names.get(cls, (None, []))
-        if constructor is not cls.__init__:
+        known, names = _names.get(cls, (None, []))
+        if known is None or known() is not cls.__init__:
             names = cls._get_param_names()
-            _names[cls] = cls.__init__, names
+            if isinstance(cls.__init__, FunctionType):
+                _names[cls] = ref(cls.__init__), names
         values = {name: getattr(estimator, name) for name in names}
         if all(type(value) in PLAIN or not hasattr(value, "get_params") for value in values.values()):
             return values

@@ -63,12 +63,13 @@ def train_score(
     why = _unfit(estimator, params, given)
     if why is not None:
         return None, why
-    states = RandomStates(params, _scikit_learns_only(estimator, params))
+    trusted = _scikit_learns_only(estimator, params)
+    states = RandomStates(params, trusted)
     budget = max(SECONDS, SHARE_OF_FIT * fit_seconds)
-    seen = {"skip_parameter_validation": True, "assume_finite": True}  # by the fit
     try:
-        with quiet(), sys.modules["sklearn"].config_context(**seen):
-            answer, problem = reason(_within_budget, estimator, given, budget)
+        # The fit has looked at what the score takes.
+        with quiet(), sys.modules["sklearn"].config_context(skip_parameter_validation=True):
+            answer, problem = reason(_within_budget, estimator, given, budget, trusted)
     finally:
         moved = states.restore()
     if problem is not None:
@@ -100,13 +101,13 @@ def _unfit(estimator: Any, params: Mapping[str, Any], given: Mapping[str, Any]) 
 
 
 def _within_budget(
-    estimator: Any, given: Mapping[str, Any], budget: float
+    estimator: Any, given: Mapping[str, Any], budget: float, trusted: bool
 ) -> tuple[float | None, str | None]:
     rows, _ = _size(given["X"])
     tried, spent = FIRST_ROWS, 0.0
     while tried < rows:
         started = perf_counter()
-        _score(estimator, given, tried)
+        _score(estimator, given, tried, trusted)
         took = perf_counter() - started
         spent += took
         if took * rows / tried <= budget:
@@ -114,7 +115,7 @@ def _within_budget(
         if spent + 8 * took > budget:
             return None, f"it would take about {took * rows / tried:.2g} s, and {budget:.2g} s are allowed"
         tried *= 8
-    return float(_score(estimator, given, None)), None
+    return float(_score(estimator, given, None, trusted)), None
 
 
 def _scikit_learns_only(estimator: Any, params: Mapping[str, Any]) -> bool:
@@ -124,10 +125,10 @@ def _scikit_learns_only(estimator: Any, params: Mapping[str, Any]) -> bool:
     )
 
 
-def _score(estimator: Any, given: Mapping[str, Any], rows: int | None) -> Any:
+def _score(estimator: Any, given: Mapping[str, Any], rows: int | None, trusted: bool) -> Any:
     samples, targets, weight = (_head(given.get(key), rows) for key in ("X", "y", "sample_weight"))
     if weight is None:
-        known = _by_formula(estimator, samples, targets)
+        known = _by_formula(estimator, samples, targets, trusted)
         if known is not None:
             return known
     extra = {} if weight is None or not _takes_weight(estimator) else {"sample_weight": weight}
@@ -136,13 +137,15 @@ def _score(estimator: Any, given: Mapping[str, Any], rows: int | None) -> Any:
     )
 
 
-def _by_formula(estimator: Any, samples: Any, targets: Any) -> Any:
+def _by_formula(estimator: Any, samples: Any, targets: Any, trusted: bool = False) -> Any:
     """What scikit-learn's own `score` of regressors (R²) and classifiers (accuracy) gives for plain arrays, to the last bit: the
-    formulas of `r2_score` and `accuracy_score` without their checks, which take longer than a small fit. None for all else.
+    formulas of `r2_score` and `accuracy_score` without their checks, which take longer than a small fit. None for all else, also
+    for predictions that are not finite. `trusted`: the fit has looked at `samples`, and found them finite.
     """
     base: Any = sys.modules["sklearn.base"]
-    method = getattr(type(estimator), "score", None)
-    if method not in (base.RegressorMixin.score, base.ClassifierMixin.score):
+    method: Any = getattr(estimator.score, "__func__", None)
+    own = getattr(method, "__module__", "") == "sklearn.base" and not hasattr(method, "__wrapped__")
+    if not own or method not in (base.RegressorMixin.score, base.ClassifierMixin.score):
         return None
     numpy: Any = sys.modules["numpy"]
     if type(targets) is not numpy.ndarray or targets.ndim != 1 or len(targets) < 2:
@@ -150,7 +153,8 @@ def _by_formula(estimator: Any, samples: Any, targets: Any) -> Any:
     kinds = "f" if method is base.RegressorMixin.score else "biuU"
     if targets.dtype.kind not in kinds:
         return None
-    found = estimator.predict(samples)
+    with sys.modules["sklearn"].config_context(assume_finite=True if trusted else None):
+        found = estimator.predict(samples)
     if type(found) is not numpy.ndarray or found.shape != targets.shape or found.dtype != targets.dtype:
         return None
     if method is base.ClassifierMixin.score:

@@ -228,7 +228,8 @@ def _index() -> Index:
     root = _root(None)
     known: Index | None = getattr(_last, "index", None)
     if known is None or known.layout.root != root or not known.is_current():
-        known = _last.index = Index(Layout(root))
+        known = Index(Layout(root))
+        _last.index = known if known.is_current() else None
     return known
 
 

@@ -20,13 +20,26 @@ class Line(NamedTuple):
     sampled: bool
 
 
+class Late:
+    """Numbers that are worked out when they are first asked for: most who read a series want no times."""
+
+    __slots__ = ("_found", "_make")
+
+    def __init__(self, make: Callable[[], Ints]) -> None:
+        self._make = make
+        self._found: Ints | None = None
+
+    def __call__(self) -> Ints:
+        found = self._found
+        if found is None:
+            found = self._found = self._make()
+        return found
+
+
 class Axis:
-    """What the points of several keys share: `steps` is None for system samples, `times` are Unix microseconds.
+    """What the points of several keys share: `steps` is None for system samples, `times` are Unix microseconds."""
 
-    `times` may be given as a function, which is called when they are asked for: most who read a series want none.
-    """
-
-    def __init__(self, seqs: Ints, steps: Ints | None, times: Ints | Callable[[], Ints]) -> None:
+    def __init__(self, seqs: Ints, steps: Ints | None, times: Ints | Late) -> None:
         self.seqs = seqs
         self.steps = steps
         self._times = times
@@ -34,9 +47,14 @@ class Axis:
     @property
     def times(self) -> Ints:
         """When each point was recorded."""
-        if callable(self._times):
-            self._times = self._times()
-        return self._times
+        times = self._times
+        return times() if isinstance(times, Late) else times
+
+    @property
+    def late_times(self) -> Late:
+        """The times, to be asked for later; this holds on to nothing else of the points."""
+        times = self._times
+        return times if isinstance(times, Late) else Late(lambda: times)
 
     def __len__(self) -> int:
         return len(self.seqs)

@@ -44,8 +44,10 @@ class Database:
         self.engine = self._open()
 
     def is_current(self) -> bool:
-        """Whether the index still is the file in the store that was opened: nobody has removed or replaced it."""
-        return self.path == self._layout.index and self._file == _identity(self.path)
+        """Whether the index still is the file in the store that was opened, nobody has removed or replaced it, and no question of
+        this thread is going on.
+        """
+        return self.path == self._layout.index and self._file == _identity(self.path) and self._held() is None
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -87,6 +89,9 @@ class Database:
             held.commit()
             return
         with self.engine.connect() as connection:
+            if connection.exec_driver_sql("PRAGMA user_version").scalar() != schema.VERSION:
+                raise Broken("the index is another one than was opened")
+            connection.rollback()
             self._local.connection = connection
             try:
                 yield

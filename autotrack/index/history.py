@@ -30,9 +30,10 @@ class Series:
     @property
     def times(self) -> Floats:
         """When each point was recorded; worked out when they are first asked for."""
-        if callable(self._times):
-            self._times = self._times()
-        return self._times
+        times = self._times
+        if callable(times):
+            self._times = times = times()
+        return times
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Series, (self.steps, self.times, self.values)
@@ -96,9 +97,10 @@ def series_of(points: Points, max_points: int | None) -> Series:
     """Points as a series, thinned out to at most `max_points`."""
     steps = points.steps if points.steps is not None else np.arange(len(points), dtype=np.int64)
     if max_points is None:
-        return Series(steps, lambda: points.times / 1e6, points.values)
+        times = points.late_times
+        return Series(steps, lambda: times() / 1e6, points.values)
     places = thin_out(points.values, max_points)
-    return Series(steps[places], lambda: points.times[places] / 1e6, points.values[places])
+    return Series(steps[places], points.times[places] / 1e6, points.values[places])
 
 
 def missing_key(key: object, known: list[str]) -> str:

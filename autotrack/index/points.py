@@ -55,7 +55,7 @@ def load_axes(connection: Connection, wanted: Iterable[int], known: dict[int, Ax
 
 def points_of(axis: Axis, values: bytes) -> Points:
     """The points of one chunk."""
-    return Points(axis.seqs, axis.steps, lambda: axis.times, unpack_floats(values))
+    return Points(axis.seqs, axis.steps, axis.late_times, unpack_floats(values))
 
 
 def merged(lines: Lines, attempts: list[Attempt], every: bool = False) -> Points:

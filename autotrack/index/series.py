@@ -1,14 +1,13 @@
 """Arrays of a series: how they become bytes, what a chunk of them amounts to, how many are shown."""
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import zstandard
 
-from autotrack.index.blocks import Axis
+from autotrack.index.blocks import Axis, Late
 from autotrack.index.schema import Broken
 from autotrack.journal.reader import Floats, Ints
 
@@ -21,16 +20,15 @@ _local = threading.local()
 class Points(Axis):
     """Points of one key from one journal."""
 
-    def __init__(
-        self, seqs: Ints, steps: Ints | None, times: Ints | Callable[[], Ints], values: Floats
-    ) -> None:
+    def __init__(self, seqs: Ints, steps: Ints | None, times: Ints | Late, values: Floats) -> None:
         super().__init__(seqs, steps, times)
         self.values = values
 
     def take(self, places: npt.NDArray[Any] | slice) -> "Points":
         """The points at some places, or where a mask is true."""
         steps = None if self.steps is None else self.steps[places]
-        return Points(self.seqs[places], steps, lambda: self.times[places], self.values[places])
+        times = self.late_times
+        return Points(self.seqs[places], steps, Late(lambda: times()[places]), self.values[places])
 
 
 def join(parts: list[Points]) -> Points:
@@ -38,10 +36,11 @@ def join(parts: list[Points]) -> Points:
     if len(parts) == 1:
         return parts[0]
     steps = [part.steps for part in parts if part.steps is not None]
+    times = [part.late_times for part in parts]
     return Points(
         np.concatenate([part.seqs for part in parts]),
         np.concatenate(steps) if len(steps) == len(parts) else None,
-        lambda: np.concatenate([part.times for part in parts]),
+        Late(lambda: np.concatenate([part() for part in times])),
         np.concatenate([part.values for part in parts]),
     )
 
@@ -71,15 +70,15 @@ def unpack_ints(data: bytes) -> Ints:
     return unpack_ints_late(data)()
 
 
-def unpack_ints_late(data: bytes) -> Callable[[], Ints]:
+def unpack_ints_late(data: bytes) -> Late:
     """What gives the integers; that the bytes are sound is found out now."""
     kind = data[:1]
     if kind == _PACKED:
         planes = _planes(data)
-        return lambda: np.cumsum(_in_a_row(planes).view("<i8"), dtype=np.int64)
+        return Late(lambda: np.cumsum(_in_a_row(planes).view("<i8"), dtype=np.int64))
     if kind not in (_EVEN, _RAW) or len(data) % 8 != 1 or (kind == _EVEN and len(data) != 25):
         raise Broken("a row of the index is damaged")
-    return lambda: _few_ints(kind, data)
+    return Late(lambda: _few_ints(kind, data))
 
 
 def _few_ints(kind: bytes, data: bytes) -> Ints:

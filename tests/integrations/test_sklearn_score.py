@@ -1,7 +1,9 @@
 """The training score equals what scikit-learn's own `score` gives, and the random states are as they were."""
 
+import gc
 import random
 import warnings
+import weakref
 from typing import Any
 from unittest import SkipTest
 
@@ -11,6 +13,7 @@ from sklearn.base import RegressorMixin
 from sklearn.datasets import load_diabetes
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LinearRegression
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.utils import all_estimators
 from sklearn.utils._test_common.instance_generator import _construct_instances
 
@@ -153,3 +156,55 @@ def test_pythons_state_is_watched_where_a_users_code_may_draw() -> None:
     assert score is None
     assert "random numbers" in str(why)
     assert random.getstate() == before
+
+
+class Cleaning(KNeighborsClassifier):
+    """Its fit takes what its score refuses."""
+
+    def fit(self, X: Any, y: Any) -> "Cleaning":
+        return super().fit(np.nan_to_num(X), y)
+
+
+class Broken(LinearRegression):
+    def predict(self, X: Any) -> Any:
+        return np.append(super().predict(X)[1:], np.inf)
+
+
+@pytest.mark.parametrize("model", [Cleaning(), Broken()])
+def test_what_score_refuses_is_no_score(model: Any) -> None:
+    targets = SPECIES if isinstance(model, Cleaning) else SPECIES.astype(float)
+    samples = IRIS.copy()
+    if isinstance(model, Cleaning):
+        samples[3, 1] = np.nan
+    model.fit(samples, targets)
+    score, why = scoring.train_score(model, facts.params(model), {"X": samples, "y": targets}, 0.01)
+    assert score is None
+    assert "score() raised ValueError: Input" in str(why)
+
+
+def test_a_score_of_ones_own_is_the_one_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = LinearRegression().fit(DIABETES, PROGRESS)
+    model.score = lambda X, y: -7.0
+    given = {"X": DIABETES, "y": PROGRESS}
+    assert scoring.train_score(model, {}, given, 0.01) == (-7.0, None)
+    del model.score
+    original = RegressorMixin.score
+    monkeypatch.setattr(RegressorMixin, "score", lambda self, X, y: original(self, X, y) + 1)
+    assert scoring.train_score(model, {}, given, 0.01)[0] == original(model, DIABETES, PROGRESS) + 1
+
+
+def test_a_class_that_nobody_needs_any_more_can_go() -> None:
+    def make() -> type:
+        class Gone(LinearRegression):
+            def __init__(self, extra: int = 1) -> None:
+                super().__init__()
+                self.extra = extra
+
+        return Gone
+
+    cls = make()
+    assert facts.params(cls()) == {"extra": 1}
+    watch = weakref.ref(cls)
+    del cls
+    gc.collect()
+    assert watch() is None

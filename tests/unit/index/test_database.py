@@ -1,5 +1,6 @@
 """The index is a cache: wherever it lies and whatever happens to it, the answers are the same."""
 
+import gc
 import multiprocessing
 import os
 import pickle
@@ -8,7 +9,9 @@ import stat
 import subprocess
 import sys
 import threading
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +124,47 @@ def test_the_store_is_looked_for_at_each_question(
     assert len(autotrack.runs()) == 3
 
 
+def test_an_index_that_a_newer_version_has_made_over_is_not_read(
+    filled: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTOTRACK_DIR", str(filled.root))
+    assert len(autotrack.runs()) == 3
+    connection = sqlite3.connect(filled.layout.index)
+    connection.execute("UPDATE runs SET name = 'written otherwise'")
+    connection.execute(f"PRAGMA user_version={VERSION + 1}")
+    connection.commit()
+    connection.close()
+    assert {run.name for run in autotrack.runs()} == {"run0", "run1", "run2"}
+
+
+def test_a_long_series_that_is_thinned_out_holds_on_to_what_is_shown_only(bench: Any) -> None:
+    hand = bench.journal("long222222").start()
+    for step in range(30_000):
+        hand.metrics(step, loss=step % 7)
+    hand.finish()
+    tracemalloc.start()
+    try:
+        history = bench.read("long222222").history("loss", max_points=100)
+        gc.collect()
+        held = tracemalloc.get_traced_memory()[0]
+        assert len(history["loss"].times) == 100
+    finally:
+        tracemalloc.stop()
+    assert held < 1_000_000
+
+
+def test_two_threads_may_ask_for_the_same_times(filled: Any) -> None:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(200):
+            series = filled.index.runs()[0].history()["loss"]
+            with ThreadPoolExecutor(2) as pool:
+                assert len(set(pool.map(_first_time, [series, series], repeat(threading.Barrier(2))))) == 1
+    finally:
+        sys.setswitchinterval(before)
+
+
 def test_threads_and_forked_processes_ask_for_themselves(
     filled: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +174,11 @@ def test_threads_and_forked_processes_ask_for_themselves(
         assert list(pool.map(lambda _: len(autotrack.runs()), range(20))) == [3] * 20
     with multiprocessing.get_context("fork").Pool(3) as processes:
         assert processes.map(_count, range(6)) == [3] * 6
+
+
+def _first_time(series: Any, barrier: threading.Barrier) -> float:
+    barrier.wait()
+    return float(series.times[0])
 
 
 def _count(_: int) -> int:
