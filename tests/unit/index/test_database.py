@@ -11,6 +11,7 @@ import sys
 import threading
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ def test_what_happens_to_the_index_between_two_questions_changes_no_answer(
             each.unlink()
     elif part == "other":  # another process has replaced it
         os.rename(path, f"{path}.old")
-        with sqlite3.connect(path) as connection:
+        with closing(sqlite3.connect(path)) as connection:
             connection.execute("CREATE TABLE mine (x)")
     elif part == "file":
         path.unlink()
