@@ -78,7 +78,7 @@ class CrossValidation:
         """What is known before the call."""
         given = self._given
         estimator: Any = given.get("estimator")
-        params, _ = reason(lambda: estimator.get_params(deep=True))
+        params, _ = reason(facts.params, estimator)
         settings = {
             key: facts.simple(given[key])
             for key in ("cv", "scoring", "param_name", "param_range", "train_sizes", "n_permutations")

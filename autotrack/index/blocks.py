@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from autotrack.journal.reader import Batch, Floats, Group, Ints
 
+Numbers = TypeVar("Numbers", bound=npt.NDArray[np.int64 | np.float64])
 _BATCH = 2**40
 
 
@@ -20,16 +21,16 @@ class Line(NamedTuple):
     sampled: bool
 
 
-class Late:
+class Late(Generic[Numbers]):
     """Numbers that are worked out when they are first asked for: most who read a series want no times."""
 
     __slots__ = ("_found", "_make")
 
-    def __init__(self, make: Callable[[], Ints]) -> None:
+    def __init__(self, make: Callable[[], Numbers]) -> None:
         self._make = make
-        self._found: Ints | None = None
+        self._found: Numbers | None = None
 
-    def __call__(self) -> Ints:
+    def __call__(self) -> Numbers:
         found = self._found
         if found is None:
             found = self._found = self._make()
@@ -39,7 +40,7 @@ class Late:
 class Axis:
     """What the points of several keys share: `steps` is None for system samples, `times` are Unix microseconds."""
 
-    def __init__(self, seqs: Ints, steps: Ints | None, times: Ints | Late) -> None:
+    def __init__(self, seqs: Ints, steps: Ints | None, times: Ints | Late[Ints]) -> None:
         self.seqs = seqs
         self.steps = steps
         self._times = times
@@ -51,7 +52,7 @@ class Axis:
         return times() if isinstance(times, Late) else times
 
     @property
-    def late_times(self) -> Late:
+    def late_times(self) -> Late[Ints]:
         """The times, to be asked for later; this holds on to nothing else of the points."""
         times = self._times
         return times if isinstance(times, Late) else Late(lambda: times)

@@ -1,12 +1,13 @@
 """The series of a run: a mapping from keys to arrays."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from autotrack.index import frames
+from autotrack.index.blocks import Late
 from autotrack.index.series import Points, thin_out
 from autotrack.journal.reader import Floats, Ints
 
@@ -22,7 +23,7 @@ class Series:
     recorded, whole numbers beyond 2**53 as the nearest double. All of one length.
     """
 
-    def __init__(self, steps: Ints, times: Floats | Callable[[], Floats], values: Floats) -> None:
+    def __init__(self, steps: Ints, times: Floats | Late[Floats], values: Floats) -> None:
         self.steps = steps
         self.values = values
         self._times = times
@@ -31,9 +32,7 @@ class Series:
     def times(self) -> Floats:
         """When each point was recorded; worked out when they are first asked for."""
         times = self._times
-        if callable(times):
-            self._times = times = times()
-        return times
+        return times() if isinstance(times, Late) else times
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Series, (self.steps, self.times, self.values)
@@ -98,7 +97,7 @@ def series_of(points: Points, max_points: int | None) -> Series:
     steps = points.steps if points.steps is not None else np.arange(len(points), dtype=np.int64)
     if max_points is None:
         times = points.late_times
-        return Series(steps, lambda: times() / 1e6, points.values)
+        return Series(steps, Late(lambda: times() / 1e6), points.values)
     places = thin_out(points.values, max_points)
     return Series(steps[places], points.times[places] / 1e6, points.values[places])
 

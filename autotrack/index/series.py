@@ -20,7 +20,7 @@ _local = threading.local()
 class Points(Axis):
     """Points of one key from one journal."""
 
-    def __init__(self, seqs: Ints, steps: Ints | None, times: Ints | Late, values: Floats) -> None:
+    def __init__(self, seqs: Ints, steps: Ints | None, times: Ints | Late[Ints], values: Floats) -> None:
         super().__init__(seqs, steps, times)
         self.values = values
 
@@ -70,7 +70,7 @@ def unpack_ints(data: bytes) -> Ints:
     return unpack_ints_late(data)()
 
 
-def unpack_ints_late(data: bytes) -> Late:
+def unpack_ints_late(data: bytes) -> Late[Ints]:
     """What gives the integers; that the bytes are sound is found out now."""
     kind = data[:1]
     if kind == _PACKED:
