@@ -5,13 +5,10 @@ It arms autolog, and in the launched process itself opens the run. It never rais
 
 import os
 import sys
-from collections.abc import Iterable
 from types import FrameType
 from typing import Any
 
 from autotrack import config, guard, process
-
-_VALUE_OPTIONS = ("-W", "-X", "--check-hash-based-pycs")
 
 
 def boot() -> None:
@@ -19,11 +16,15 @@ def boot() -> None:
     if config.is_disabled() or process.is_worker():
         return
     before = set(sys.modules)
+    from autotrack import background, shadowing
+
     launch = launched()
-    guard.reason(_arm)
-    if launch is not None and process.rank() == 0:
-        guard.attempt("opening the launched run", _open, launch)
-    guard.reason(forget_shadowed, before)
+    with background.held():  # what the helper thread imports shall not come between
+        guard.reason(shadowing.keep_ours)
+        guard.reason(_arm)
+        if launch is not None and process.rank() == 0:
+            guard.attempt("opening the launched run", _open, launch)
+        guard.reason(shadowing.forget_shadowed, before)
 
 
 def launched() -> dict[str, Any] | None:
@@ -40,41 +41,6 @@ def launched() -> dict[str, Any] | None:
     if launch.get("pid") != pid or launch.get("started") != process.start_ticks(pid):
         return None
     return launch
-
-
-def forget_shadowed(before: Iterable[str]) -> None:
-    """Give up modules that we imported early where the script's folder has one of the same name.
-
-    Without us the script's `import queue` finds a queue.py beside it; it still shall. Our own references stay.
-    """
-    folder = script_folder()
-    if folder is None:
-        return
-    for name in {module.partition(".")[0] for module in set(sys.modules) - set(before)} - {"autotrack"}:
-        place = os.path.join(folder, name)
-        if not (os.path.exists(place + ".py") or os.path.exists(os.path.join(place, "__init__.py"))):
-            continue
-        origin = getattr(sys.modules.get(name), "__file__", None) or ""
-        if os.path.dirname(origin) in {folder, place}:
-            continue
-        for module in [key for key in sys.modules if key == name or key.startswith(name + ".")]:
-            del sys.modules[module]
-
-
-def script_folder() -> str | None:
-    """What Python will put first into sys.path; None where it puts nothing."""
-    if sys.flags.safe_path:
-        return None
-    words = iter(sys.orig_argv[1:])
-    for word in words:
-        if word in _VALUE_OPTIONS:
-            next(words, None)
-        elif word.startswith(("-c", "-m")) or word == "-":
-            return os.getcwd()
-        elif not word.startswith("-"):
-            place = os.path.realpath(word)
-            return place if os.path.isdir(place) else os.path.dirname(place)
-    return os.getcwd()
 
 
 def _arm() -> None:

@@ -280,9 +280,8 @@ def drain(timeout: float) -> bool:
 
 def idle(seconds: float) -> None:
     """Wait in a job for something outside, without keeping journals from being written and synced meanwhile."""
-    helper = _state["helper"]
-    if helper.thread is threading.current_thread():
-        helper.idle(seconds)
+    if here():
+        _state["helper"].idle(seconds)
     else:
         sleep(seconds)
 
@@ -292,11 +291,15 @@ def alive() -> bool:
     return _state["helper"].alive()
 
 
+def here() -> bool:
+    """Whether this is the helper thread."""
+    return _state["helper"].thread is threading.current_thread()
+
+
 def breathe() -> None:
     """In a long job, let what became due and what was submitted meanwhile pass; elsewhere nothing happens."""
-    helper = _state["helper"]
-    if helper.thread is threading.current_thread():
-        helper.breathe()
+    if here():
+        _state["helper"].breathe()
 
 
 def _nothing() -> None:

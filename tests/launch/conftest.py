@@ -12,6 +12,12 @@ import pytest
 from autotrack.index import open_index
 
 
+def _interpreter(command: str) -> str:
+    """The Python that an installed command names in its first line, as it names it (python, python3, python3.11)."""
+    first = Path(command).read_text("utf-8").splitlines()[0].removeprefix("#!")
+    return first if Path(first).is_file() else sys.executable
+
+
 class Workplace:
     """A folder for scripts with a store of its own."""
 
@@ -22,6 +28,7 @@ class Workplace:
         self.env = {key: value for key, value in os.environ.items() if not key.startswith("AUTOTRACK_")}
         self.env |= {"AUTOTRACK_DIR": str(self.store), "OMP_NUM_THREADS": "1"}
         self.autotrack = str(Path(sys.executable).with_name("autotrack"))
+        self.python = _interpreter(self.autotrack)
 
     def write(self, name: str, text: str) -> Path:
         """A script; folders are made."""
@@ -32,7 +39,7 @@ class Workplace:
 
     def plain(self, *words: str, **options: Any) -> "subprocess.CompletedProcess[str]":
         """`python words…`"""
-        return self._run([sys.executable, *words], **options)
+        return self._run([self.python, *words], **options)
 
     def launch(self, *words: str, **options: Any) -> "subprocess.CompletedProcess[str]":
         """`autotrack run words…`"""

@@ -151,12 +151,35 @@ def test_a_module_beside_the_script_still_hides_pythons_own(work: Any) -> None:
     assert work.only_run().status == "finished"
 
 
-def test_a_module_beside_the_script_still_hides_a_library_that_we_use(work: Any) -> None:
+@pytest.mark.parametrize("library", ["orjson", "zstandard", "psutil", "sqlalchemy"])
+def test_a_module_beside_the_script_still_hides_a_library_that_we_use(work: Any, library: str) -> None:
+    work.write(f"{library}.py", "mine = 1")
+    work.write("train.py", f"import {library}\nprint({library}.mine)")
+    done = work.launch("train.py")
+    assert (done.stdout, done.stderr, done.returncode) == ("1\n", "", 0)
+    run = work.only_run()
+    assert run.status == "finished"
+    assert run.environment["packages"]
+
+
+def test_a_script_with_the_name_of_a_library_that_we_use_is_run_once(work: Any) -> None:
+    work.write("orjson.py", "import time\nprint(__name__)\ntime.sleep(0.5)")
+    done = work.launch("orjson.py")
+    assert (done.stdout, done.stderr) == ("__main__\n", "")
+    assert {fact["status"] for fact in work.only_run().capture_report} <= {"captured", "skipped"}
+
+
+def test_the_helper_thread_brings_no_library_before_the_scripts_own(work: Any) -> None:
     work.write("orjson.py", "mine = 1")
     work.write("train.py", "import orjson\nprint(orjson.mine)")
-    done = work.launch("train.py")
-    assert (done.stdout, done.returncode) == ("1\n", 0)
-    assert work.only_run().status == "finished"
+    work.write(
+        "startup/sitecustomize.py",  # runs behind our start, and before the script's folder is on the path
+        "from autotrack import background, guard\n"
+        "background.submit(guard.reason, __import__, 'orjson')\n"
+        "print(background.drain(10))",
+    )
+    done = work.launch("train.py", env={"PYTHONPATH": str(work.folder / "startup")})
+    assert (done.stdout.splitlines()[-2:], done.stderr) == (["True", "1"], "")
 
 
 def test_the_environment_gains_only_names_of_ours(work: Any) -> None:
