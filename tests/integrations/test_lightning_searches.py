@@ -55,11 +55,16 @@ def test_searches_that_callbacks_begin_a_fit_with_are_no_part_of_its_run(store, 
         pl.callbacks.BatchSizeFinder(max_trials=1, steps_per_trial=1, init_val=4),
         pl.callbacks.LearningRateFinder(max_lr=0.01, num_training_steps=20, early_stop_threshold=None),
     ]
-    trainer(pl, [*finders, *arm()], default_root_dir=tmp_path).fit(net)
+    batches = []
+    watch = pl.callbacks.LambdaCallback(on_train_batch_end=lambda *facts: batches.append(facts[-1]))
+    trainer(pl, [*finders, watch, *arm()], default_root_dir=tmp_path).fit(net)
     run = only_run()
     assert net.batch_size > 2  # what a trial is differs between versions
-    assert [step for step, _ in points(run, "loss")] == [0, 1, 2]
-    assert points(run, "auto/lr") == [(0, net.hparams["lr"])]
+    # Lightning 2.5.0 trains no batch behind these two finders; then nothing but the epoch is to be recorded.
+    assert batches == ([0, 1, 2] if pl.__version__ != "2.5.0" else [])
+    series = {key: points(run, key) for key in run.metrics if key in ("loss", "auto/lr")}
+    assert [step for step, _ in series.get("loss", [])] == batches
+    assert series.get("auto/lr", []) == [(0, net.hparams["lr"])][: len(batches)]
     assert run.config["lr"] == net.hparams["lr"]
     assert list(run.checkpoints) == []
     assert not [one for one in run.inputs if one.role == "checkpoint"]

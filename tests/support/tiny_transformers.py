@@ -28,10 +28,11 @@ class Texts(Rows):
         return {"input_ids": words, "labels": words}
 
 
-def bert() -> Any:
+def bert(**settings: Any) -> Any:
     shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     torch.manual_seed(0)
-    return BertForSequenceClassification(BertConfig(vocab_size=60, max_position_embeddings=16, **shape))
+    config = BertConfig(vocab_size=60, max_position_embeddings=16, **shape, **settings)
+    return BertForSequenceClassification(config)
 
 
 def llama() -> Any:
