@@ -18,7 +18,7 @@ import lightning.pytorch as pl
 import tiny_lightning
 import torch
 import transformers
-from tiny_transformers import Rows, bert, trainer
+from tiny_transformers import Rows, steady_bert, trainer
 from transformers import TrainerCallback
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -162,11 +162,6 @@ class StopsAt(TrainerCallback):
         control.should_training_stop = state.global_step == self.step
 
 
-def steady() -> Any:
-    """A model without dropout: version 4 keeps that of the attention outside of any module."""
-    return bert(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-
-
 def test_transformers_accumulating_over_a_resume(store, tmp_path):
     settings = {
         "kind": InOrder,
@@ -177,10 +172,10 @@ def test_transformers_accumulating_over_a_resume(store, tmp_path):
         "logging_steps": 1,
         "max_grad_norm": 0.5,
     }
-    trainer(tmp_path, [autotrack.AutoTrack(), StopsAt(3)], steady(), **settings).train()
-    trainer(tmp_path, [autotrack.AutoTrack()], steady(), **settings).train(resume_from_checkpoint=True)
+    trainer(tmp_path, [autotrack.AutoTrack(), StopsAt(3)], steady_bert(), **settings).train()
+    trainer(tmp_path, [autotrack.AutoTrack()], steady_bert(), **settings).train(resume_from_checkpoint=True)
 
-    twin = steady().train()
+    twin = steady_bert().train()
     optimizer = torch.optim.AdamW(twin.parameters(), lr=0.01, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: (6 - step) / 6)
     collate = transformers.default_data_collator
