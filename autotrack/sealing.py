@@ -32,6 +32,7 @@ class _Job(NamedTuple):
 
 _waiting: deque[_Job] = deque()
 _at_work: list[_Job] = []
+_overtaken: list[_Job] = []
 _pulse = [0.0]
 """When the reading or storing has last come further, in monotonic seconds."""
 
@@ -84,26 +85,31 @@ def wait(seconds: float) -> None:
 
 def _submit(job: _Job) -> None:
     _waiting.append(job)
-    background.submit(_work)
+    background.submit(_work, job)
 
 
-def _work() -> None:
-    """Do what waits, and let other jobs pass between and during it; one of those may be this one."""
+def _work(job: _Job) -> None:
+    """Do a job, after those that wait longer; one that passes while another is at work comes again behind it."""
     if _at_work:
+        _overtaken.append(job)
         return
     try:
-        while _waiting:
+        while any(one is job for one in _waiting):
             _at_work[:] = [_waiting[0]]
             _waiting.popleft().work()
-            background.breathe()
     finally:
         _at_work.clear()
+        left = [job] if any(one is job for one in _waiting) else []  # another one has failed
+        for each in (*left, *_overtaken):
+            background.submit(_work, each)
+        _overtaken.clear()
 
 
 def _forget() -> None:
     """In a forked child: the parent's helper thread does this."""
     _waiting.clear()
     _at_work.clear()
+    _overtaken.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -21,7 +21,7 @@ import autotrack
 from autotrack import saves, sealing
 folder, how = Path(sys.argv[1]), sys.argv[2]
 if how == "unread":
-    sealing._work = lambda: None
+    sealing._work = lambda *_: None
 with autotrack.init(project="p") as run:
     for step in range(2):
         path = folder / f"{step}.bin"
@@ -102,7 +102,7 @@ def test_what_a_process_that_died_saved_damaged_is_found_out(
 def test_a_run_that_goes_on_reads_its_saves_itself(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(autotrack.sealing, "_work", lambda: None)
+    monkeypatch.setattr(autotrack.sealing, "_work", lambda *_: None)
     (tmp_path / "model.bin").write_bytes(b"x" * 100)
     run = autotrack.init(project="p")
     run.log_checkpoint(tmp_path / "model.bin")

@@ -72,6 +72,15 @@ def test_a_fitted_model_is_got_back_when_pickles_are_allowed() -> None:
     assert autotrack.checkpoints.verify() == {}
 
 
+def test_what_is_said_of_the_model_behind_a_short_fit_is_in_the_runs_own_journal() -> None:
+    for _ in range(6):
+        LogisticRegression(max_iter=200).fit(X, Y)
+    sealing.wait(sealing.LONGEST_WAIT)
+    runs = autotrack.runs()
+    assert [saved.state for run in runs for saved in run.checkpoints] == ["stored"] * 6
+    assert [len(list(Path(run.dir).iterdir())) for run in runs] == [1] * 6
+
+
 def test_a_search_is_one_model() -> None:
     search = GridSearchCV(LogisticRegression(max_iter=200), {"C": [0.1, 1.0]}, cv=2).fit(X, Y)
     [root] = [run for run in autotrack.runs() if run.parent is None]

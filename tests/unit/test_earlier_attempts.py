@@ -84,7 +84,7 @@ def test_a_folder_that_is_linked_before_it_was_read_is_kept_however_its_files_ar
             (folder / name).write_bytes(name.encode() * 100)
         with autotrack.init(project="p") as run:
             with monkeypatch.context() as patched:
-                patched.setattr(sealing, "_work", lambda: None)
+                patched.setattr(sealing, "_work", lambda *_: None)
                 run.log_checkpoint(folder, step=1)
                 saves.going(run, folder)
                 shutil.rmtree(folder)
@@ -113,7 +113,7 @@ def test_the_best_stays_until_the_next_best_was_read(tmp_path: Path, monkeypatch
         log(run, tmp_path / "1.bin", 0.5, b"x" * 1000)
         assert stored() == [1]
         work = sealing._work
-        monkeypatch.setattr(sealing, "_work", lambda: None)
+        monkeypatch.setattr(sealing, "_work", lambda *_: None)
         monkeypatch.setattr(sealing, "LONGEST_WAIT", 0.5)
         monkeypatch.setattr(sealing, "_LONGEST_SILENCE", 0.5)
         log(run, tmp_path / "2.bin", 0.1, b"y" * 1000)
@@ -163,7 +163,7 @@ def test_what_an_earlier_attempt_stored_as_one_of_all_stays(tmp_path: Path) -> N
 
 def test_what_an_attempt_did_not_live_to_read_is_read_by_the_next(tmp_path: Path) -> None:
     head = (
-        "from autotrack import sealing\nsealing._work = lambda: None\nsealing.wait = lambda seconds: None\n"
+        "from autotrack import sealing\nsealing._work = lambda *_: None\nsealing.wait = lambda seconds: None\n"
     )
     (tmp_path / "ck").mkdir()
     words = [str(tmp_path / "ck"), "auto", "1", "-", "0.2 0.5", "kill"]
