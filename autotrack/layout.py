@@ -193,31 +193,39 @@ def check_store(root: Path) -> None:
     raise StoreError(f"{root} {what}. Name another with --store or AUTOTRACK_DIR.")
 
 
-def make_private_folder(path: Path) -> None:
-    """Make a folder and its parents: 0700, or as the parent where that is setgid (a team's store)."""
-    parent = path.parent
+def make_private_folder(path: str | Path) -> bool | None:
+    """Make a folder and its parents: 0700, or as the parent where that is setgid (a team's store). Whether it is so; None: it was
+    there before.
+    """
+    parent = os.path.dirname(path)
     try:
         try:
             os.mkdir(path, 0o700)
         except FileNotFoundError:
-            if parent == path:
+            if parent in ("", os.fspath(path)):
                 raise
             make_private_folder(parent)
             os.mkdir(path, 0o700)
     except FileExistsError:
-        if not path.is_dir():
+        if not os.path.isdir(path):
             raise
-        return
-    if os.name == "posix" and stat.S_IMODE(os.stat(parent).st_mode) & stat.S_ISGID:
+        return None
+    setgid = _is_setgid(parent)
+    if setgid:
         os.chmod(path, 0o2750)
+    return setgid
 
 
-def open_private(path: str | Path, flags: int) -> int:
+def open_private(path: str | Path, flags: int, setgid: bool | None = None) -> int:
     """Open a file for us alone (0600; 0640 in a setgid folder), close-on-exec; the descriptor is returned."""
-    mode = 0o600
-    if os.name == "posix" and os.stat(os.path.dirname(path) or ".").st_mode & stat.S_ISGID:
-        mode = 0o640
+    if setgid is None:
+        setgid = _is_setgid(os.path.dirname(path))
+    mode = 0o640 if setgid else 0o600
     return os.open(path, flags | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0), mode)
+
+
+def _is_setgid(folder: str | Path) -> bool:
+    return os.name == "posix" and os.stat(folder or ".").st_mode & stat.S_ISGID != 0
 
 
 def write_private(path: Path, data: bytes) -> None:

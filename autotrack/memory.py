@@ -21,10 +21,10 @@ MOST_BYTES = 64 * 1024 * 1024
 
 class _Model(NamedTuple):
     run: "Run"
-    save: str
     path: str
     format: str
     data: bytes
+    by: str
 
 
 _waiting: deque[_Model] = deque()
@@ -36,13 +36,11 @@ def stores_models(run: "Run") -> bool:
 
 
 def keep_model(run: "Run", name: str, data: bytes, format: str, by: str) -> None:
-    """Keep a model of a run as a file of this name; it is one of the run's checkpoints."""
-    model = _Model(run, new_run_id(), f"memory://{name}", format, data)
-    body = {"action": "saved", "path": model.path, "id": model.save, "size": len(data), "by": by}
-    event_late(run, "checkpoint", body)
+    """Keep a model of a run as a file of this name; it is one of the run's checkpoints. All of it is the helper thread's work."""
+    model = _Model(run, f"memory://{name}", format, data, by)
     _waiting.append(model)
     while len(_waiting) > 1 and sum(len(one.data) for one in _waiting) > MOST_BYTES:
-        _tell(_waiting.popleft(), "unstored", why="newer models came faster than they could be written")
+        _Save(_waiting.popleft()).tell("unstored", why="newer models came faster than they could be written")
     store_later(partial(_write, model))
 
 
@@ -56,20 +54,33 @@ def _write(model: _Model) -> None:
         _waiting.remove(model)
     except ValueError:
         return
+    save = _Save(model)
     objects = model.run.layout.objects
     digest = sha256(model.data).hexdigest()
     try:
         Budget(objects).claim(len(model.data))
         file = KeptFile("", len(model.data), digest, model.format, None)
-        Kept(objects).put(model.run.id, model.save, model.path, file, model.data)
+        Kept(objects).put(model.run.id, save.id, model.path, file, model.data)
     except (NoRoom, OSError) as error:
         why = f"{getattr(error, 'strerror', None) or error}"
-        _tell(model, "unstored", why=why)
+        save.tell("unstored", why=why)
         warn("store", f"The model of the run {model.run.id} is not stored: {why}.", key=why)
         return
-    _tell(model, "sealed", digest=digest, format=model.format)
-    _tell(model, "stored", how="written", new=len(model.data))
+    save.tell("sealed", digest=digest, format=model.format)
+    save.tell("stored", how="written", new=len(model.data))
 
 
-def _tell(model: _Model, action: str, **facts: Any) -> None:
-    event_late(model.run, "checkpoint", {"action": action, "path": model.path, "save": model.save, **facts})
+class _Save:
+    """What is said of a model that was kept, from the first word on."""
+
+    def __init__(self, model: _Model) -> None:
+        self.id = new_run_id()
+        self._model = model
+        self._say({"action": "saved", "id": self.id, "size": len(model.data), "by": model.by})
+
+    def tell(self, action: str, **facts: Any) -> None:
+        """One more event about it."""
+        self._say({"action": action, "save": self.id, **facts})
+
+    def _say(self, facts: dict[str, Any]) -> None:
+        event_late(self._model.run, "checkpoint", {"path": self._model.path, **facts})

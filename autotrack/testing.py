@@ -63,7 +63,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def only_run() -> "RunRecord":
-    """The run of the store, once the checkpoints that it saved are read; ValueError where there is none, or more than one."""
+    """The run of the store, once the helper thread has done its part; ValueError where there is none, or more than one."""
+    background.drain(sealing.LONGEST_WAIT)
     sealing.wait(sealing.LONGEST_WAIT)
     (run,) = face.runs()
     return run

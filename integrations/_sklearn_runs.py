@@ -12,6 +12,7 @@ from autotrack.guard import attempt, guarded, reason
 from autotrack.integrations import _sklearn_facts as facts
 from autotrack.integrations._sklearn_search import CrossValidation, is_search, record_search
 from autotrack.integrations._sklearn_threads import here, inside, move
+from autotrack.late import event_late
 from autotrack.options import Options
 from autotrack.training import Training, begin_training, in_training
 
@@ -108,7 +109,7 @@ class Trainings:
             with guarded("recording the parameters of an estimator"):
                 _configure(training, _Fit(estimator, method, call).config())
             why = "an estimator that is fitted in parts sees its data a part at a time"
-            training.run.event("capture", _report("train_score", "skipped", why, 0.0))
+            _report(training.run, "train_score", "skipped", why, 0.0)
             known = self._partial[key] = _Partial(estimator, training, lambda _: self._gone(key))
         else:
             move(outside._replace(training=known.training, run=known.training.run))
@@ -165,7 +166,7 @@ class _Fit:
         """What is known after it."""
         given, self.given = self.given, {}
         if self.problem is not None:
-            run.event("capture", _report("params", "failed", f"get_params() raised {self.problem}", 0.0))
+            _report(run, "params", "failed", f"get_params() raised {self.problem}", 0.0)
         values = {"auto/fit_time": seconds}
         if call.error is None:
             self._record_result(run, given, values)
@@ -182,7 +183,7 @@ class _Fit:
         if score is not None:
             values["auto/train_score"] = score
         status = "captured" if score is not None else "skipped"
-        run.event("capture", _report("train_score", status, why, perf_counter() - started))
+        _report(run, "train_score", status, why, perf_counter() - started)
         if is_search(self.estimator):
             values |= record_search(run, self.estimator)
         self._record_model(run, values["auto/fit_time"])
@@ -199,7 +200,7 @@ class _Fit:
             name = type(self.estimator).__name__
             keep_model(run, f"{name}.pkl", data, "pickle", name)
         status = "captured" if data is not None else "skipped"
-        run.event("capture", _report("model", status, why, perf_counter() - started))
+        _report(run, "model", status, why, perf_counter() - started)
 
 
 def _close(
@@ -227,8 +228,10 @@ def _merge_config(run: "Run", values: dict[str, Any]) -> None:
     run.update_config({"sklearn": values} if nested else values, source="sklearn")
 
 
-def _report(what: str, status: str, why: str | None, seconds: float) -> dict[str, Any]:
-    return {"what": what, "status": status, "why": why, "ms": round(seconds * 1e3, 3), "facts": {}}
+def _report(run: "Run", what: str, status: str, why: str | None, seconds: float) -> None:
+    """Say in the run what was captured, on the helper thread: nobody who fits waits for that."""
+    facts: dict[str, Any] = {"what": what, "status": status, "why": why, "ms": round(seconds * 1e3, 3), "facts": {}}
+    background.submit(event_late, run, "capture", facts)
 
 
 def _only_transforms(estimator: Any) -> bool:

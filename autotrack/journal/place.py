@@ -41,7 +41,7 @@ class Place:
     @property
     def path(self) -> Path:
         """The file that is written now."""
-        return self._path(self.folder, max(self.number, 0))
+        return Path(self._path(self.folder, max(self.number, 0)))
 
     @property
     def home(self) -> Path:
@@ -192,5 +192,5 @@ class Place:
             self.fd = fd
         self.new_names = True
 
-    def _path(self, folder: Path, number: int) -> Path:
-        return folder / f"{self.stem}.{number}{SUFFIX}"
+    def _path(self, folder: Path, number: int) -> str:
+        return os.path.join(folder, f"{self.stem}.{number}{SUFFIX}")

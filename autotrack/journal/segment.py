@@ -24,10 +24,9 @@ class Identity(NamedTuple):
     inode: int
 
 
-def begin(path: Path, first_line: bytes) -> int:
+def begin(path: str | Path, first_line: bytes) -> int:
     """Make a file that begins with this line, and its folder; the descriptor. OSError, and no file, where that cannot be."""
-    make_private_folder(path.parent)
-    fd = open_private(path, _APPEND)
+    fd = open_private(path, _APPEND, make_private_folder(os.path.dirname(path)))
     try:
         if os.write(fd, first_line) != len(first_line):
             raise OSError(errno.ENOSPC, "only a part of the first line was written", str(path))
@@ -72,10 +71,9 @@ def open_again(fd: int) -> int:
     return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
 
 
-def make_again(source: int, path: Path) -> int:
+def make_again(source: int, path: str | Path) -> int:
     """A file of this name with all that the descriptor `source` reads; its descriptor. OSError, and no file, where it cannot be."""
-    make_private_folder(path.parent)
-    fd = open_private(path, _APPEND)
+    fd = open_private(path, _APPEND, make_private_folder(os.path.dirname(path)))
     try:
         copy(source, fd)
     except OSError:
@@ -135,7 +133,7 @@ def settle_in_flight() -> None:
     sleep(IN_FLIGHT_SECONDS)
 
 
-def _undo(fd: int, path: Path) -> None:
+def _undo(fd: int, path: str | Path) -> None:
     os.close(fd)
     with suppress(OSError):
         os.unlink(path)

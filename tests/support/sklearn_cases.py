@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_iris
 
 import autotrack
+from autotrack import background
 
 IRIS, SPECIES = load_iris(return_X_y=True)
 
@@ -25,7 +26,8 @@ def armed(store: Path) -> Iterator[None]:
 
 
 def runs() -> list[Any]:
-    """The root runs of this test, oldest first."""
+    """The root runs of this test, oldest first, once the helper thread has done its part."""
+    background.drain(10)
     found = [run for run in autotrack.runs(project="tests") if run.parent is None]
     return sorted(found, key=lambda run: run.created)
 

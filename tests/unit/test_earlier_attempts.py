@@ -162,9 +162,7 @@ def test_what_an_earlier_attempt_stored_as_one_of_all_stays(tmp_path: Path) -> N
 
 
 def test_what_an_attempt_did_not_live_to_read_is_read_by_the_next(tmp_path: Path) -> None:
-    head = (
-        "from autotrack import sealing\nsealing._work = lambda *_: None\nsealing.wait = lambda seconds: None\n"
-    )
+    head = "from autotrack import sealing\nsealing._work = lambda *_: None\nsealing.wait = lambda seconds: None\n"
     (tmp_path / "ck").mkdir()
     words = [str(tmp_path / "ck"), "auto", "1", "-", "0.2 0.5", "kill"]
     done = subprocess.run([sys.executable, "-c", head + ATTEMPT, *words], check=False)
