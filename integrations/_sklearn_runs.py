@@ -230,7 +230,13 @@ def _merge_config(run: "Run", values: dict[str, Any]) -> None:
 
 def _report(run: "Run", what: str, status: str, why: str | None, seconds: float) -> None:
     """Say in the run what was captured, on the helper thread: nobody who fits waits for that."""
-    facts: dict[str, Any] = {"what": what, "status": status, "why": why, "ms": round(seconds * 1e3, 3), "facts": {}}
+    facts: dict[str, Any] = {
+        "what": what,
+        "status": status,
+        "why": why,
+        "ms": round(seconds * 1e3, 3),
+        "facts": {},
+    }
     background.submit(event_late, run, "capture", facts)
 
 
