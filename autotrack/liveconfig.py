@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from autotrack.guard import warn
-from autotrack.redact import redact_mapping
+from autotrack.redact import known_copy, redact_mapping
 from autotrack.values import plain_and_cuts
 
 _MISSING = object()
@@ -48,6 +48,9 @@ def config_copy(values: Any, tell: bool = True) -> dict[str, Any]:
 
     `tell`: warn of that, and of what was cut (cycles, great depth, great size).
     """
+    known = known_copy(values) if type(values) is dict else None
+    if known is not None:
+        return known
     copy, cuts = plain_and_cuts(values)
     if not isinstance(copy, dict):
         copy = {"value": copy}

@@ -10,6 +10,7 @@ import pytest
 
 from autotrack.redact import (
     is_secret_name,
+    known_copy,
     redact_argv,
     redact_mapping,
     redact_text,
@@ -348,6 +349,38 @@ def test_random_plain_settings_stay():
         name, value = rng.choice(PLAIN_NAMES), rng.choice(words)
         assert redact_value(name, value) == value
         assert redact_argv([f"--{name}", value, f"{name}={value}"]) == [f"--{name}", value, f"{name}={value}"]
+
+
+def test_what_was_looked_at_before_is_copied_as_it_was_the_first_time():
+    rng = random.Random(10)
+    names = [*PLAIN_NAMES, *SECRET_NAMES, "name", "key", "value", "password", "nested"]
+    texts = ["adam", "resnet50", "--token", "x" * 70, MARK, "password=abc", "hf_" + "a1" * 20]
+
+    def some(depth):
+        kind = rng.randrange(8 if depth else 6)
+        if kind == 6:
+            return {rng.choice(names): some(depth - 1) for _ in range(rng.randrange(5))}
+        if kind == 7:
+            return [some(depth - 1) for _ in range(rng.randrange(4))]
+        return [None, True, 3, 0.5, rng.choice(texts), (1, "adam")][kind]
+
+    copies = 0
+    for _ in range(3000):
+        values = {rng.choice(names): some(5) for _ in range(rng.randrange(5))}
+        redacted = redact_mapping(values)
+        known = known_copy(values)
+        copies += known is not None
+        assert known is None or (known, repr(known)) == (redacted, repr(redacted))
+        assert known is not values
+    assert copies > 300
+
+
+def test_a_copy_of_what_is_known_shares_nothing():
+    values = {"lr": 0.1, "layers": {"sizes": [8, 4]}}
+    redact_mapping(values)
+    copy = known_copy(values)
+    copy["layers"]["sizes"].append(2)
+    assert values == {"lr": 0.1, "layers": {"sizes": [8, 4]}}
 
 
 def test_any_text_is_taken_and_in_linear_time():
