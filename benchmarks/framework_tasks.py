@@ -5,11 +5,11 @@ time, and CPU of the process with all its threads (µs). scikit-learn's returns 
 """
 
 import statistics
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from switching import Logging, Switched, switch_autotrack
 
 ALONE = "log() alone"
 """A bare training with one call of `Run.log` a step, of as many values as `AutoTrack` records: what no adapter can go below."""
@@ -43,41 +43,26 @@ class Length(NamedTuple):
 
     settle: float
     watch: float
+    switched: float
+    """How long one is watched that is switched off and on."""
     fits: int
     """How many fits of scikit-learn."""
 
     @property
     def steps(self) -> int:
         """More than there is time for."""
-        return int((self.settle + self.watch) * 4000)
-
-
-class Moment(NamedTuple):
-    """A step of a training: the time, the CPU time, and what autotrack says of itself that it took of the training's thread: seconds."""
-
-    step: int
-    seconds: float
-    cpu: float
-    own: float
-
-
-def moment(step: int) -> Moment:
-    """Now."""
-    run = sys.modules["autotrack"].active_run() if "autotrack" in sys.modules else None
-    own = 0.0 if run is None or run.own_journal is None else run.own_journal.own_ns / 1e9
-    return Moment(step, time.perf_counter(), time.process_time(), own)
+        return int((self.settle + max(self.watch, self.switched)) * 4000)
 
 
 class Watched:
     """The steps of a training: `tick()` at the beginning of each says whether that was enough."""
 
-    def __init__(self, length: Length, log: Callable[[int], None] | None) -> None:
+    def __init__(self, length: Length) -> None:
         self._length = length
-        self._log = log
         self._count = 0
         self._settled: float | None = None
-        self._began: Moment | None = None
-        self._ended: Moment | None = None
+        self._began: tuple[int, float, float] | None = None
+        self._ended: tuple[int, float, float] | None = None
 
     def tick(self) -> bool:
         now = time.perf_counter()
@@ -85,12 +70,10 @@ class Watched:
             self._settled = now + self._length.settle
         elif self._began is None:
             if now >= self._settled:
-                self._began = moment(self._count)
-        elif self._ended is None and now >= self._began.seconds + self._length.watch:
-            self._ended = moment(self._count)
+                self._began = self._count, now, time.process_time()
+        elif self._ended is None and now >= self._began[1] + self._length.watch:
+            self._ended = self._count, now, time.process_time()
         self._count += 1
-        if self._log is not None:
-            self._log(self._count)
         return self._ended is not None
 
     def found(self) -> dict[str, float]:
@@ -98,20 +81,22 @@ class Watched:
         if self._began is None or self._ended is None:
             return {}
         steps, *spent = (after - before for before, after in zip(self._began, self._ended, strict=True))
-        names = ("step_us", "step_cpu_us", "own_us")
-        found = {name: each / steps * 1e6 for name, each in zip(names, spent, strict=True) if each}
-        return found | {"steps": steps}
+        return {
+            name: each / steps * 1e6 for name, each in zip(("step_us", "step_cpu_us"), spent, strict=True)
+        }
 
 
-def watched(framework: str, variant: str, length: Length) -> Watched:
+def watched(framework: str, variant: str, length: Length) -> Any:
     """For a training; with `log() alone` each step logs."""
-    if variant != ALONE:
-        return Watched(length, None)
+    if variant not in ("autotrack", ALONE):
+        return Watched(length)
+    if variant == "autotrack":
+        return Switched(length.settle, length.switched, switch_autotrack)
     import autotrack
 
     run = autotrack.init(project="benchmark")
     values = {name: (place + 1) / 7 for place, name in enumerate(RECORDED[framework])}
-    return Watched(length, lambda step: run.log({**values}, step=step))
+    return Logging(length.settle, length.switched, lambda step: run.log({**values}, step=step))
 
 
 def lightning(variant: str, length: Length, folder: Path) -> dict[str, float]:

@@ -2,7 +2,8 @@
 
 The framework is imported once. Each training runs in a forked child, so that what a logger patches or keeps is gone with it:
 first a short one that warms everything up, then the measured one. `framework_tasks.py` has the trainings. What a logger adds
-is the median of its differences from the bare training of the same round; every second round goes backwards.
+is the median of its differences from the bare training of the same round, unless the training has told it; every second round
+goes backwards.
 """
 
 import importlib
@@ -61,7 +62,7 @@ def forked(task: Any, variant: str, length: Any, folder: Path) -> dict[str, Any]
         caught = Caught()
         found: dict[str, Any] = {}
         with caught:
-            task(variant, type(length)(0.0, 0.01, 1), folder)
+            task(variant, type(length)(0.0, 0.01, 0.3, 1), folder)
             found = task(variant, length, folder)
         os.write(theirs, json.dumps(found if not caught.count else {"error": caught.first}).encode())
         sys.stdout.flush()
@@ -81,7 +82,8 @@ def summary(rounds: list[dict[str, Any]], bare: list[dict[str, Any]]) -> dict[st
     found: dict[str, Any] = {"rounds": len(rounds)}
     for key in rounds[0]:
         found[key] = statistics.median(each[key] for each in rounds)
-        if key in bare[0]:
+    for key in rounds[0]:
+        if key in bare[0] and f"added_{key}" not in found:
             pairs = [(each[key], base[key]) for each, base in zip(rounds, bare, strict=False)]
             found[f"added_{key}"] = statistics.median(mine - base for mine, base in pairs)
             found[f"ratio_{key}"] = statistics.median(mine / base for mine, base in pairs)

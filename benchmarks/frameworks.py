@@ -21,9 +21,9 @@ def frameworks(lab: Lab) -> dict[str, Result]:
 def one(lab: Lab, framework: str) -> Result:
     folder = lab.place("frameworks", framework)
     options = {
-        "rounds": lab.amount(15, 1),
+        "rounds": lab.amount(15 if framework == "sklearn" else 5, 1),
         "rounds_of_others": 3,
-        "length": lab.amount([1.5, 1.5, 20], [0.3, 0.5, 2]),
+        "length": lab.amount([1.5, 1.5, 12, 20], [0.3, 0.5, 1, 2]),
     }
     with tempfile.TemporaryDirectory(dir=lab.work) as scratch:
         result = Path(scratch) / "result.json"
