@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
-from autotrack import background
 from autotrack.deferred import read_later
 from autotrack.errors import NotScalar
 from autotrack.guard import warn
@@ -35,8 +34,8 @@ def log_late(run: "Run", values: Mapping[str, Any], step: int) -> None:
 
 
 def event_late(run: "Run", kind: str, body: dict[str, Any]) -> None:
-    """`run.event(kind, body)` for a run that may have ended. The helper thread closes its journal a little later, itself."""
-    if not run.ended or (background.here() and run.takes_events):
+    """`run.event(kind, body)` for a run that may have ended."""
+    if not run.ended:
         run.event(kind, body)
     elif run.opened_by != "disabled":
         _append(run, kind, body)

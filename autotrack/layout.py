@@ -194,8 +194,8 @@ def check_store(root: Path) -> None:
 
 
 def make_private_folder(path: str | Path) -> bool | None:
-    """Make a folder and its parents: 0700, or as the parent where that is setgid (a team's store). Whether it is so; None: it was
-    there before.
+    """Make a folder and its parents: 0700, or as the parent where that is setgid (a team's store). Whether it is setgid; None: it
+    was there before.
     """
     parent = os.path.dirname(path)
     try:
@@ -210,10 +210,10 @@ def make_private_folder(path: str | Path) -> bool | None:
         if not os.path.isdir(path):
             raise
         return None
-    setgid = _is_setgid(parent)
-    if setgid:
-        os.chmod(path, 0o2750)
-    return setgid
+    if not _is_setgid(parent):
+        return False
+    os.chmod(path, 0o2750)
+    return _is_setgid(path)  # not where this user is not of the team
 
 
 def open_private(path: str | Path, flags: int, setgid: bool | None = None) -> int:

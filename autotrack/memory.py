@@ -1,5 +1,6 @@
 """Models that their user has saved nowhere: kept from memory, behind the training."""
 
+import os
 from collections import deque
 from functools import partial
 from hashlib import sha256
@@ -68,6 +69,10 @@ def _write(model: _Model) -> None:
         return
     save.tell("sealed", digest=digest, format=model.format)
     save.tell("stored", how="written", new=len(model.data))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_waiting.clear)  # the parent's helper thread writes these
 
 
 class _Save:

@@ -103,21 +103,28 @@ def redact_mapping(nested: Any) -> Any:
     return _nested(None, nested, _NO, ())
 
 
-def known_copy(values: dict[Any, Any], depth: int = 4) -> dict[str, Any] | None:
+def known_copy(values: dict[Any, Any]) -> dict[str, Any] | None:
     """What `redact_mapping` gives for a small dict of plain values whose names and texts were all looked at before; None for
     any other. The runs of a loop say the same again and again.
     """
-    if len(values) > 100 or "value" in values or not depth:
+    return _known(values, 4, [1000])
+
+
+def _known(values: dict[Any, Any], depth: int, room: list[int]) -> dict[str, Any] | None:
+    """`room`: so many more values may be copied."""
+    room[0] -= len(values)
+    if room[0] < 0 or not depth or "value" in values:
         return None
     copy: dict[str, Any] = {}
-    for name, value in values.items():
+    for name, value in list(values.items()):
         if type(name) is not str or name not in _HARMLESS or _KINDS.get(name) != _NO:
             return None
         kind = type(value)
         if kind is dict:
-            value = known_copy(value, depth - 1)
+            value = _known(value, depth - 1, room)
         elif kind is list:
-            value = list(value) if len(value) <= 100 and all(type(item) in _PLAIN for item in value) else None
+            room[0] -= len(value)
+            value = list(value) if room[0] >= 0 and all(type(item) in _PLAIN for item in value) else None
         elif kind not in _PLAIN and (kind is not str or value not in _HARMLESS):
             return None
         if value is None and kind is not type(None):

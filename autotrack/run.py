@@ -274,11 +274,6 @@ class Run(Attachments, ReadBack):
         """Call a function on the helper thread before the journal is closed."""
         self._before_close.append(function)
 
-    @property
-    def takes_events(self) -> bool:
-        """Whether the journal is still open."""
-        return self._journal is not None and not self._journal.closed
-
     def waiting(self) -> bool:
         """Whether lines wait in memory for the disk."""
         return self._journal is not None and self._journal.waiting()

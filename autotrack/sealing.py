@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from autotrack import background
 from autotrack.digests import Look
@@ -25,9 +25,15 @@ _POLL_SECONDS = 0.002
 _LONGEST_SILENCE = 30.0
 
 
-class _Job(NamedTuple):
-    work: Callable[[], object]
-    stores: bool
+class _Job:
+    """One thing to do; `stores`: the end of the process waits for it."""
+
+    __slots__ = ("begun", "stores", "work")
+
+    def __init__(self, work: Callable[[], object], stores: bool) -> None:
+        self.work = work
+        self.stores = stores
+        self.begun = False
 
 
 _waiting: deque[_Job] = deque()
@@ -89,18 +95,25 @@ def _submit(job: _Job) -> None:
 
 
 def _work(job: _Job) -> None:
-    """Do a job, after those that wait longer; one that passes while another is at work comes again behind it."""
+    """Do a job, after those that wait longer; those that pass while it is at work come right behind it."""
     if _at_work:
         _overtaken.append(job)
         return
+    turns = deque([job])
     try:
-        while any(one is job for one in _waiting):
-            _at_work[:] = [_waiting[0]]
-            _waiting.popleft().work()
+        while turns:
+            while not turns[0].begun and _waiting:
+                _at_work[:] = [_waiting[0]]
+                first = _waiting.popleft()
+                first.begun = True
+                first.work()
+            _at_work.clear()
+            turns.popleft()
+            turns.extend(_overtaken)
+            _overtaken.clear()
     finally:
         _at_work.clear()
-        left = [job] if any(one is job for one in _waiting) else []  # another one has failed
-        for each in (*left, *_overtaken):
+        for each in (*turns, *_overtaken):  # a job has failed
             background.submit(_work, each)
         _overtaken.clear()
 

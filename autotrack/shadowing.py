@@ -1,40 +1,45 @@
 """Modules beside the script that bear the name of one that we import: the script gets its own, and we keep ours."""
 
-import importlib
 import os
 import sys
 from collections.abc import Iterable
+from importlib import import_module
+from itertools import islice
 from typing import Any
 
-import autotrack
-from autotrack import background
+from autotrack import background, guard
 
-_LIBRARIES = ("numpy", "orjson", "packaging", "psutil", "pynvml", "sqlalchemy", "zstandard")
-"""What our own modules import, some of it late and on the helper thread."""
-
-_OTHERS = ("cli", "integrations", "testing", "_boot", "__main__")
-"""Of our modules, those that no recording imports by itself."""
+_LIBRARIES = frozenset({"numpy", "orjson", "psutil", "pynvml", "sqlalchemy", "zstandard"})
+_ON_THE_HELPER = (
+    "artifacts",
+    "capture.collect",
+    "digests",
+    "keeping",
+    "memory",
+    "objects.keep",
+    "objects.seal",
+    "objects.shards",
+    "registry.chain",
+    "sampler",
+)
+"""Of our modules, those that the helper thread imports in the first place."""
 
 _VALUE_OPTIONS = ("-W", "-X", "--check-hash-based-pycs")
+_MOST_NAMES = 20_000
 
 
 def keep_ours() -> None:
-    """Where a library that we use is hidden by a module of the script's, import now all that would import it later.
+    """Where modules that we may import are hidden by some beside the script, import now what would import them later.
 
-    What is imported later all the same goes without it: the script's module is never run on the helper thread.
+    What is imported later all the same goes without: the script's modules are never run on the helper thread.
     """
     folder = script_folder()
-    if folder is None:
-        return
-    hidden = frozenset(name for name in _LIBRARIES if _stands_in(folder, name))
+    hidden = frozenset() if folder is None or folder in sys.path else _hidden_by(folder)
     if not hidden:
         return
-    import pkgutil
-
-    for module in pkgutil.walk_packages(autotrack.__path__, "autotrack."):
-        if module.name.split(".")[1] not in _OTHERS:
-            importlib.import_module(module.name)
     sys.meta_path.insert(0, _NotOnTheHelper(hidden))
+    for module in _ON_THE_HELPER:
+        guard.reason(import_module, f"autotrack.{module}")
 
 
 def forget_shadowed(before: Iterable[str]) -> None:
@@ -69,6 +74,14 @@ def script_folder() -> str | None:
             place = os.path.realpath(word)
             return place if os.path.isdir(place) else os.path.dirname(place)
     return os.getcwd()
+
+
+def _hidden_by(folder: str) -> frozenset[str]:
+    """Names of Python's own modules and of libraries of ours that a folder has modules of."""
+    with os.scandir(folder) as entries:
+        names = {entry.name.removesuffix(".py") for entry in islice(entries, _MOST_NAMES)}
+    known = (sys.stdlib_module_names | _LIBRARIES) - set(sys.builtin_module_names)
+    return frozenset(name for name in names & known if _stands_in(folder, name))
 
 
 def _stands_in(folder: str, name: str) -> bool:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from switching import Logging, Switched, switch_autotrack
+from switching import Logging, Recording, Switched
 
 ALONE = "log() alone"
 """A bare training with one call of `Run.log` a step, of as many values as `AutoTrack` records: what no adapter can go below."""
@@ -91,7 +91,7 @@ def watched(framework: str, variant: str, length: Length) -> Any:
     if variant not in ("autotrack", ALONE):
         return Watched(length)
     if variant == "autotrack":
-        return Switched(length.settle, length.switched, switch_autotrack)
+        return Switched(length.settle, length.switched, Recording())
     import autotrack
 
     run = autotrack.init(project="benchmark")

@@ -8,7 +8,7 @@ import itertools
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 STEP_HOOKS = (
@@ -70,11 +70,16 @@ class Switched:
             self._switch(len(self._stretches) % 2 == 0)
             self._steps = -UNSETTLED - 1
         self._steps += 1
-        return here.seconds >= self._until
+        enough = here.seconds >= self._until
+        if enough:
+            self._switch(True)
+        return enough
 
     def found(self) -> dict[str, float]:
         """What a step took with recording, and what of it recording has added (µs)."""
         on, off = self._stretches[0::2], self._stretches[1::2]
+        if len(off) < 2:
+            return {}
         found: dict[str, float] = {"stretches": len(self._stretches)}
         for place, name in enumerate(("step_us", "step_cpu_us")):
             between = [(a[place] + b[place]) / 2 for a, b in itertools.pairwise(off)]
@@ -106,22 +111,36 @@ class Logging(Switched):
         self._on = on
 
 
-def switch_autotrack(on: bool) -> None:
+class Recording:
     """Switches what each `AutoTrack` does at the hooks of a step, and at the functions that its integrations have wrapped. Who holds
-    a wrapped function already goes on with it, and the hook of one that is switched off is an empty function.
+    a wrapped function already goes on with it, and in the place of a hook stands an empty function.
     """
-    from autotrack import callback, patcher
 
-    for tracker in list(callback._live):
-        for hook in [name for name in dir(type(tracker)) if name.startswith(STEP_HOOKS)]:
-            if on:
-                vars(tracker).pop(hook, None)
-            else:
-                setattr(tracker, hook, _nothing)
-        for adapter in tracker._adapters.values():
-            for (_, name), (owner, patch) in adapter.watch.patcher._owners.items():
-                if owner() is not None and patch() is not None:
-                    patcher._put_back(owner(), name, patch().replacement if on else patch().original)
+    def __init__(self) -> None:
+        self._wraps: list[tuple[Any, str, Any, Any]] = []
+        """Owner, name, ours and the original: nothing else holds ours while it does not stand in its place."""
+
+    def __call__(self, on: bool) -> None:
+        from autotrack import callback, patcher
+
+        trackers = list(callback._live)
+        if not self._wraps:
+            self._wraps = [wrap for tracker in trackers for wrap in _wraps(tracker)]
+        for tracker in trackers:
+            for hook in [name for name in dir(type(tracker)) if name.startswith(STEP_HOOKS)]:
+                if on:
+                    vars(tracker).pop(hook, None)
+                elif getattr(tracker, hook, None) is not None:  # None: Lightning passes it over
+                    setattr(tracker, hook, _nothing)
+        for owner, name, ours, original in self._wraps:
+            patcher._put_back(owner, name, ours if on else original)
+
+
+def _wraps(tracker: Any) -> Iterator[tuple[Any, str, Any, Any]]:
+    for adapter in tracker._adapters.values():
+        for (_, name), (owner, patch) in adapter.watch.patcher._owners.items():
+            if owner() is not None and patch() is not None:
+                yield owner(), name, patch().replacement, patch().original
 
 
 def _nothing(*_: Any, **__: Any) -> None:

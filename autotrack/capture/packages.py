@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from orjson import JSONDecodeError, dumps, loads
@@ -199,6 +200,4 @@ def _cache_file(cache: Path, folder: str) -> Path:
 
 
 def _digest(value: Any) -> str:
-    import hashlib
-
-    return hashlib.sha256(dumps(value)).hexdigest()[:32]
+    return sha256(dumps(value)).hexdigest()[:32]

@@ -151,12 +151,16 @@ def test_a_module_beside_the_script_still_hides_pythons_own(work: Any) -> None:
     assert work.only_run().status == "finished"
 
 
-@pytest.mark.parametrize("library", ["orjson", "zstandard", "psutil", "sqlalchemy"])
-def test_a_module_beside_the_script_still_hides_a_library_that_we_use(work: Any, library: str) -> None:
-    work.write(f"{library}.py", "mine = 1")
-    work.write("train.py", f"import {library}\nprint({library}.mine)")
+@pytest.mark.parametrize("library", ["orjson", "zstandard", "psutil", "sqlalchemy", "shlex", "hashlib"])
+def test_a_module_beside_the_script_still_hides_one_that_we_use(work: Any, library: str) -> None:
+    work.write(f"{library}.py", "import threading\nmine = threading.current_thread().name")
+    work.write(
+        "train.py",
+        f"import sys, time\nbefore = {{'numpy', 'sqlalchemy'}} & set(sys.modules)\ntime.sleep(0.5)\n"
+        f"import {library}\nprint({library}.mine, before)",
+    )
     done = work.launch("train.py")
-    assert (done.stdout, done.stderr, done.returncode) == ("1\n", "", 0)
+    assert (done.stdout, done.stderr, done.returncode) == ("MainThread set()\n", "", 0)
     run = work.only_run()
     assert run.status == "finished"
     assert run.environment["packages"]

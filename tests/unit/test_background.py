@@ -112,6 +112,35 @@ def test_hundreds_of_checkpoints_that_wait_to_be_stored_are_stored_while_other_j
     assert done.index("other") < 3
 
 
+def test_what_is_to_be_stored_is_done_once_and_in_its_turn_whatever_comes_meanwhile() -> None:
+    done: list[int] = []
+
+    def store(number: int) -> None:
+        sealing.pace()  # lets the jobs behind this one pass
+        done.append(number)
+
+    for number in range(5000):
+        sealing.store_later(lambda number=number: store(number))
+    sealing.wait(30)
+    assert done == list(range(5000))
+
+
+def test_what_is_behind_a_job_that_fails_is_stored_all_the_same() -> None:
+    done: list[int] = []
+
+    def fail() -> None:
+        raise OSError("the disk is gone")
+
+    guard.STRICT["on"] = False
+    free = threading.Event()
+    background.submit(free.wait, 5)
+    sealing.store_later(fail)
+    sealing.store_later(lambda: done.append(1))
+    free.set()
+    sealing.wait(10)
+    assert done == [1]
+
+
 def test_what_is_held_back_reaches_the_thread_at_the_end_of_the_outermost_block_in_its_order() -> None:
     seen: list[int] = []
     with background.held():

@@ -375,6 +375,13 @@ def test_what_was_looked_at_before_is_copied_as_it_was_the_first_time():
     assert copies > 300
 
 
+def test_much_is_not_copied_in_one_pass():
+    values = {str(place): [0] * 100 for place in range(70)}
+    redact_mapping(values)
+    assert known_copy(dict(list(values.items())[:5])) is not None
+    assert known_copy(values) is None
+
+
 def test_a_copy_of_what_is_known_shares_nothing():
     values = {"lr": 0.1, "layers": {"sizes": [8, 4]}}
     redact_mapping(values)
