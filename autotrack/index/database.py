@@ -11,10 +11,11 @@ from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 from sqlalchemy import URL, Connection, Engine, RootTransaction, create_engine, event
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import NullPool, StaticPool
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.pool import NullPool, Pool, QueuePool, StaticPool
 
 from autotrack.guard import warn
 from autotrack.index import schema
@@ -29,10 +30,12 @@ T = TypeVar("T")
 
 
 ERRORS = (DBAPIError, sqlite3.Error, Broken)
+_engines: "WeakSet[Engine]" = WeakSet()
+_of_the_parent: list[Pool] = []
 
 
 class Database:
-    """One index, in a file or in memory. Connections are opened for each use, so that a fork inherits none."""
+    """One index, in a file or in memory. A connection that was used waits for the next question; a fork inherits none."""
 
     def __init__(self, layout: Layout, wait: float = WAIT_SECONDS) -> None:
         self._layout = layout
@@ -262,21 +265,51 @@ def is_locked(error: Exception) -> bool:
 
 @lru_cache(16)
 def _file_engine(path: Path, wait: float) -> Engine:
-    """One engine a file: it holds no connection, but the statements that were compiled for it."""
+    """One engine a file: it holds the statements that were compiled for it, and one connection that nobody uses just now."""
     url = URL.create("sqlite", database=str(path))
-    engine = create_engine(
-        url, poolclass=NullPool, connect_args={"timeout": wait, "check_same_thread": False}
-    )
+    options = {"timeout": wait, "check_same_thread": False}
+    if on_network(path):
+        engine = create_engine(url, poolclass=NullPool, connect_args=options)
+    else:
+        engine = create_engine(url, poolclass=QueuePool, pool_size=1, max_overflow=-1, connect_args=options)
+        _keep_one(engine, path, wait)
     _listen(engine)
-    wal = not on_network(path)
+    return engine
+
+
+def _keep_one(engine: Engine, path: Path, wait: float) -> None:
+    """A connection is used again if the file still is the one that was opened; meanwhile it holds no memory and no lock."""
+    _engines.add(engine)
 
     @event.listens_for(engine, "connect")
-    def pragmas(connection: sqlite3.Connection, record: Any) -> None:
-        if wal:
-            _use_wal(connection, wait)
-        connection.execute("PRAGMA synchronous=NORMAL")
+    def opened(connection: sqlite3.Connection, record: Any) -> None:
+        record.info["file"] = _identity(path)
+        _use_wal(connection, wait)
 
-    return engine
+    @event.listens_for(engine, "checkout")
+    def taken(connection: sqlite3.Connection, record: Any, proxy: Any) -> None:
+        if record.info["file"] != _identity(path):
+            raise DisconnectionError("the index was replaced")
+
+    @event.listens_for(engine, "checkin")
+    def given_back(connection: sqlite3.Connection | None, record: Any) -> None:
+        if connection is None:
+            return
+        if connection.total_changes:  # its statements hold on to all that was written
+            record.invalidate()
+        else:
+            connection.execute("PRAGMA shrink_memory")
+
+
+def _forked() -> None:
+    """The parent's connections are neither used nor closed: https://www.sqlite.org/howtocorrupt.html, 2.6."""
+    for engine in _engines:
+        _of_the_parent.append(engine.pool)
+        engine.dispose(close=False)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def _use_wal(connection: sqlite3.Connection, wait: float) -> None:
@@ -299,6 +332,7 @@ def _listen(engine: Engine) -> None:
     def plain(connection: sqlite3.Connection, record: Any) -> None:
         connection.isolation_level = None
         connection.execute("PRAGMA trusted_schema=OFF")
+        connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA cache_size=-65536")
 
     @event.listens_for(engine, "begin")
