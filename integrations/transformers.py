@@ -238,7 +238,15 @@ class TransformersCallback(Adapter):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **facts: Any) -> None:
         """`Trainer.log` was called, by the trainer or by the user."""
-        self._log(state, logs)
+        if not logs:
+            return
+        here = inside.get()
+        train = here.train if here is not None and here.state is state else self.watch.trains.get(state)
+        if train is None:
+            self._log_outside(here, state, logs)
+        elif train.owner is self.owner:
+            train.logged = (state.global_step, logs)
+            train.record(logs if type(logs) is dict else dict(logs), state.global_step)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **facts: Any) -> None:
         """An evaluation is over. The Trainer has logged it, unless its `log` is a subclass's that hands nothing on."""
@@ -254,7 +262,7 @@ class TransformersCallback(Adapter):
 
     def on_predict(self, args: Any, state: Any, control: Any, metrics: Any = None, **facts: Any) -> None:
         """`Trainer.predict` has computed metrics, which it does not log."""
-        self._log(state, metrics)
+        self.on_log(args, state, control, metrics)
 
     def on_save(self, args: Any, state: Any, control: Any, **facts: Any) -> None:
         """A checkpoint is written: that time is no part of a step."""
@@ -279,15 +287,9 @@ class TransformersCallback(Adapter):
         if train.steps is not None:
             train.steps.began = perf_counter()
 
-    def _log(self, state: Any, values: Any) -> None:
-        if not values or not state.is_world_process_zero or self.owner.options is None:
-            return
-        here = inside.get()
-        train = here.train if here is not None and here.state is state else self.watch.trains.get(state)
-        if train is not None:
-            if train.owner is self.owner:
-                train.logged = (state.global_step, values)
-                train.record(values if type(values) is dict else dict(values), state.global_step)
+    def _log_outside(self, here: Inside | None, state: Any, values: Any) -> None:
+        """What is logged without a training: by a lone evaluation, or before the training begins."""
+        if not state.is_world_process_zero or self.owner.options is None:
             return
         run = open_run() if here is None and self.watch.last_logs is not values else None
         if run is not None:
