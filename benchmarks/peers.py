@@ -25,7 +25,7 @@ import environments
 import faults
 import frameworks
 import tables
-from adapters import NAMES
+from adapters import FLOORS, NAMES
 from framework_tasks import VARIANTS
 from lab import Lab, say
 from stamp import git
@@ -47,7 +47,7 @@ SECTIONS = {
 
 def main() -> int:
     wanted = arguments()
-    names = [name for name in NAMES if name in ("floor", *(wanted.peers or NAMES))]
+    names = [name for name in NAMES if name in (*FLOORS, *(wanted.peers or NAMES))]
     problems = made(wanted.environments, [*names, "frameworks"] if "frameworks" in wanted.only else names)
     ready = [name for name in names if name not in problems]
     result = json.loads(FILE.read_text()) if FILE.is_file() and not wanted.quick else {}

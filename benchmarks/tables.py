@@ -18,6 +18,7 @@ FILE = HERE / "results" / "peers.json"
 PEERS: dict[str, dict[str, Any]] = tomllib.loads((HERE / "peers.toml").read_text(encoding="utf-8"))
 COLUMNS = [name for name in PEERS if name != "frameworks"]
 OURS = "autotrack"
+OTHERS = [name for name in COLUMNS if name not in ("floor", "unbuffered", OURS)]
 TIE = 1.05
 """A peer is called better from here on: a difference of five percent is noise."""
 
@@ -238,7 +239,7 @@ def worse(result: dict[str, Any]) -> str:
     for line in LINES:
         found = found_of(result, line.section)
         mine = found.get(OURS, {}).get(line.key)
-        better = [name for name in COLUMNS[2:] if is_better(found.get(name, {}).get(line.key), mine, line)]
+        better = [name for name in OTHERS if is_better(found.get(name, {}).get(line.key), mine, line)]
         if better:
             names = ", ".join(f"{PEERS[name]['title']} {cell(result, line, name)}" for name in better)
             title = title_of(line)

@@ -9,7 +9,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-NAMES = ("floor", "autotrack", "trackio", "wandb", "tensorboardX", "aim", "mlflow", "dvclive")
+FLOORS = ("floor", "unbuffered")
+"""No trackers: a file, and the bare process."""
+
+NAMES = (*FLOORS, "autotrack", "trackio", "wandb", "tensorboardX", "aim", "mlflow", "dvclive")
 Row = dict[str, float]
 Config = dict[str, float | str]
 Listed = tuple[str, Mapping[str, object], Mapping[str, float]]

@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_what_a_workload_records_is_what_another_process_reads(tmp_path: Path) -> None:
     found = []
-    for tracker in ("floor", "autotrack"):
+    for tracker in ("floor", "unbuffered", "autotrack"):
         folder, elsewhere = tmp_path / tracker / "place", tmp_path / tracker / "elsewhere"
         for place, name, steps in ((folder, "warm", 5), (elsewhere, "warm", 5), (folder, "main", 40)):
             place.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ def test_what_a_workload_records_is_what_another_process_reads(tmp_path: Path) -
         read = do(tracker, "last", folder, name="main", warm="warm", elsewhere=str(elsewhere))
         found.append(read["values"])
     assert len(set(found[0])) == 4
-    assert found[0] == found[1]
+    assert found[0] == found[1] == found[2]
 
 
 def test_a_series_and_a_list_of_runs_come_back_whole(tracker: str, folder: Path) -> None:
