@@ -11,7 +11,7 @@ from autotrack.errors import AutotrackError
 from autotrack.everywhere import together
 from autotrack.guard import warn
 from autotrack.integration import GROUP, Integration, discover, switched_off
-from autotrack.options import Options, log_model_choice, resume_choice
+from autotrack.options import Options, log_every_choice, log_model_choice, resume_choice
 from autotrack.plugins import entry_points
 
 
@@ -41,6 +41,7 @@ def autolog(
     group: str | None = None,
     resume: str | bool | None = None,
     log_model: str | bool | None = None,
+    log_every: int = 1,
     disable: bool = False,
     silent: bool = False,
     exclude: Iterable[str] = (),
@@ -50,7 +51,8 @@ def autolog(
 
     `project`, `name`, `tags`, `group`: given to each run that is opened for a training. `resume="never"`: a training
     that is resumed from a checkpoint is a new run; else the run that wrote it goes on. `log_model`: which checkpoints
-    are stored, as in `autotrack.init`. `exclude`: frameworks to leave out, by name. `silent`: no warnings about versions.
+    are stored, as in `autotrack.init`. `log_every`: as in `AutoTrack`. `exclude`: frameworks to leave out, by name. `silent`: no
+    warnings about versions.
     Called again it replaces all of these. `disable=True` undoes everything, also what was armed by name: the frameworks' own
     functions stand where they stood. A framework that was given its own settings (`autotrack.sklearn.autolog(…)`) keeps them.
     """
@@ -62,7 +64,7 @@ def autolog(
                 integration.uninstall()
             return
         left_out = _names(exclude)
-        options = _options(project, name, tags, group, resume, log_model, silent)
+        options = _options(project, name, tags, group, resume, log_model, log_every, silent)
         for framework, integration in found.items():
             if framework in _armed.by_name:
                 continue
@@ -81,6 +83,7 @@ def autolog_one(
     group: str | None = None,
     resume: str | bool | None = None,
     log_model: str | bool | None = None,
+    log_every: int = 1,
     disable: bool = False,
     silent: bool = False,
 ) -> None:
@@ -100,7 +103,8 @@ def autolog_one(
             integration.uninstall()
             return
         integration.check()
-        options = _armed.by_name[framework] = _options(project, name, tags, group, resume, log_model, silent)
+        options = _options(project, name, tags, group, resume, log_model, log_every, silent)
+        _armed.by_name[framework] = options
         integration.install(options)
 
 
@@ -111,7 +115,7 @@ class Framework:
         self.name = name
 
     def autolog(self, **options: Any) -> None:
-        """`autolog_one` for this framework: project, name, tags, group, resume, log_model, disable, silent."""
+        """`autolog_one` for this framework: project, name, tags, group, resume, log_model, log_every, disable, silent."""
         autolog_one(self.name, **options)
 
     def __repr__(self) -> str:
@@ -151,6 +155,7 @@ def _options(
     group: str | None,
     resume: str | bool | None,
     log_model: str | bool | None,
+    log_every: int,
     silent: bool,
 ) -> Options:
     words = (tags,) if isinstance(tags, str) else tuple(tags or ())
@@ -161,5 +166,6 @@ def _options(
         group=group,
         resume=resume_choice(resume),
         log_model=log_model_choice(log_model),
+        log_every=log_every_choice(log_every),
         silent=silent,
     )

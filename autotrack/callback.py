@@ -17,7 +17,7 @@ from autotrack.guard import reason, shielded, warn
 from autotrack.importhook import when_imported
 from autotrack.integration import Integration
 from autotrack.late import log_late
-from autotrack.options import Options, log_model_choice, resume_choice
+from autotrack.options import Options, log_every_choice, log_model_choice, resume_choice
 from autotrack.plugins import entry_points, load
 from autotrack.run import Run
 from autotrack.session import active_run, recording
@@ -197,10 +197,6 @@ class AutoTrack:
         resume: str | bool | None = None,
         log_model: str | bool | None = None,
     ) -> None:
-        if not isinstance(log_every, int) or log_every < 1:
-            raise ValueError(
-                f"log_every is {log_every!r}; it counts steps: 1 records every step, 10 every tenth one"
-            )
         words = (tags,) if isinstance(tags, str) else tuple(tags)
         self._options = Options(
             project=project,
@@ -209,7 +205,7 @@ class AutoTrack:
             group=group,
             resume=resume_choice(resume),
             log_model=log_model_choice(log_model),
-            log_every=log_every,
+            log_every=log_every_choice(log_every),
         )
 
     @classmethod

@@ -35,6 +35,15 @@ def log_model_choice(value: str | bool | None) -> LogModel | None:
     raise ValueError(f"log_model is {value!r}; give 'auto', True (best and last), 'all' or False")
 
 
+def log_every_choice(log_every: int) -> int:
+    """`log_every=`: a count of steps. ValueError below 1."""
+    if not isinstance(log_every, int) or log_every < 1:
+        raise ValueError(
+            f"log_every is {log_every!r}; it counts steps: 1 records every step, 10 every tenth one"
+        )
+    return log_every
+
+
 def policy_of(chosen: LogModel | None) -> LogModel:
     """Which checkpoints of a run are stored: what was chosen for it, else by AUTOTRACK_LOG_MODEL, else "auto"."""
     if chosen is not None:

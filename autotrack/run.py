@@ -150,6 +150,9 @@ class Run(Attachments, ReadBack):
                 line += b"%d]\n" % crc32(line)
         except (TypeError, RuntimeError, MemoryError):  # another thread changed the dict; no memory
             line = None
+        except BaseException:
+            journal.interrupted()
+            raise
         if line is None:
             self._log_any(values, step, start)
             return
@@ -158,6 +161,9 @@ class Run(Attachments, ReadBack):
                 journal.torn(seq, line)
         except OSError as error:
             journal.refused(seq, line, error)
+        except BaseException:
+            journal.interrupted()
+            raise
         self.last_logged = end = monotonic_ns()
         took = end - start
         journal.own_ns += took
@@ -392,9 +398,8 @@ class Run(Attachments, ReadBack):
     def _write_metrics(self, journal: Journal, step: int, values: dict[str, Any], start: int) -> None:
         if not values:
             return
-        seq = journal.next_seq()
         body = [values] if self._child is None else [values, self._child]
-        journal.write(seq, encode("m", seq, start, step, *body), start)
+        journal.append_since(start, "m", step, *body)
         self.last_logged = monotonic_ns()
 
     def _step(self, step: Any) -> int:

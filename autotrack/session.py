@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
+from math import inf
 from time import monotonic, monotonic_ns
 from typing import Any, Protocol
 
@@ -19,6 +21,7 @@ TICK_SECONDS = 2.0
 TICK_SECONDS_WAITING = 0.05
 BEAT_SECONDS = 30.0
 EXIT_SECONDS = 5.0
+_RETIRED_MOST = 64
 
 
 class OpenRun(Protocol):
@@ -201,17 +204,22 @@ def patience() -> float:
 
 
 def retire(fd: int) -> None:
-    """Close a descriptor a little later: another thread may be in the middle of a write to it."""
+    """Sync and close a descriptor a little later: another thread may be in the middle of a write to it."""
     _retired.append((monotonic() + TICK_SECONDS, fd))
-    _close_retired(64)
+    while len(_retired) > _RETIRED_MOST:
+        with suppress(IndexError):  # another thread closes them too
+            _close(_retired.pop(0)[1])
 
 
-def _close_retired(most: int) -> None:
-    while len(_retired) > most or (_retired and _retired[0][0] < monotonic()):
+def _sync_retired(until: float) -> None:
+    """Bring to the disk, and close, what was retired before a moment (monotonic seconds, with the time that it rests)."""
+    while _retired and _retired[0][0] < until:
         try:
-            _, fd = _retired.pop(0)
-        except IndexError:  # another thread closes them too
+            fd = _retired.pop(0)[1]
+        except IndexError:
             return
+        with suppress(OSError):
+            os.fsync(fd)
         _close(fd)
 
 
@@ -237,7 +245,7 @@ def _tick() -> None:
         if run.own_journal is not None:
             with guard.guarded("writing out a journal"):
                 run.own_journal.tick()
-    _close_retired(64)
+    _sync_retired(monotonic())
 
 
 def _beat() -> None:
@@ -274,6 +282,8 @@ def _at_exit() -> None:
     for run in list(_open):
         if run.own_journal is not None:
             _impatient("syncing a journal at the exit", _settle, run.own_journal)
+    if _retired:
+        _impatient("syncing what has ended", within, max(patience(), 0.5), "syncing", partial(_sync_retired, inf))
     if isinstance(error, KeyboardInterrupt):
         _keep_ctrl_c()
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from autotrack import background, loads, session
 from autotrack.ending import status_of
-from autotrack.guard import attempt, guarded
+from autotrack.guard import attempt, guarded, warn
 from autotrack.layout import Layout, find_store
 from autotrack.opening import Wanted, open_root, resume_word
 from autotrack.options import Options
@@ -102,13 +102,15 @@ def _begin(
     elif outer.trainings == 0 and outer.opened_by in ("init", "launcher"):
         run, owned = outer, False
         run.event("edit", {"framework": framework})
-        run.add_tags(*options.tags)
+        _take_in(run, options)
         background.submit(prepare, run)
     else:
         run, owned = (
             outer.child(options.name or name or framework, tags=tuple(options.tags), framework=framework),
             True,
         )
+        if options.group is not None and options.group != run.group:
+            run.set_group(options.group)
     if run.log_model is None:
         run.log_model = options.log_model
     if origin is not None:
@@ -118,6 +120,25 @@ def _begin(
     if config:
         run.update_config(config, source=framework)
     return Training(run, owned, options.log_every)
+
+
+def _take_in(run: Run, options: Options) -> None:
+    """What was asked for a training that is recorded in a run which is open already: `init()` has said its own before."""
+    run.add_tags(*options.tags)
+    if (options.project, options.name, options.group) == (None, None, None):
+        return
+    if run.opened_by == "launcher" and not run.adopted:
+        run.adopt(options.name, options.project, options.group, (), "")
+        return
+    for what in ("project", "name", "group"):
+        asked, has = getattr(options, what), getattr(run, what)
+        if asked is not None and asked != has:
+            warn(
+                "option-not-used",
+                f"{what}={asked!r} of the training was not used: it is recorded in the run that is open, {run.name!r} "
+                f"({run.id}), whose {what} is {has!r}. Give it to autotrack.init() instead.",
+                key=what,
+            )
 
 
 def _origin(checkpoint: str | PathLike[str]) -> Origin | None:

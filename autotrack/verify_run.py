@@ -69,6 +69,12 @@ class _Journal:
         self.ended = any(
             event.kind == "finish" and not event.child for file in files for event in file.events
         )
+        self.interruptions = [
+            (event.seq, event.body["interrupted"])
+            for file in files
+            for event in file.events
+            if event.kind == "beat" and isinstance(event.body.get("interrupted"), int)
+        ]
         self.unreadable = any(file.problem for file in files)
 
     def findings(self) -> Iterator[Finding]:
@@ -76,6 +82,7 @@ class _Journal:
         for file in self.files:
             yield from self._of_file(file)
         yield from self._recorded_gaps()
+        yield from self._interrupted()
         yield from self._holes_left()
         yield from self._doubled()
 
@@ -173,6 +180,16 @@ class _Journal:
             why = gap.get("reason") or "no reason recorded"
             text = f"{number} events were dropped while the run was recorded ({why}): {_ranges(lost or [(first, last)])}"
             yield self._at(self.files[0], "damage", "gap", text, lost=tuple(lost or [(first, last)]))
+
+    def _interrupted(self) -> Iterator[Finding]:
+        """Numbers whose line an exception from outside has kept from being written: nobody was told that it is there."""
+        for seq, count in self.interruptions:
+            near = within(self.holes, seq - IN_FLIGHT, seq - 1)
+            lost = within(near, near[-1][1] - count + 1, seq) if near else []
+            if lost:
+                self.holes = without(self.holes, lost)
+                text = f"{_ranges(lost)}: the call was broken off by a Ctrl-C or a signal's handler"
+                yield self._at(self.files[0], "note", "interrupted", text, lost=tuple(lost))
 
     def _gap_ranges(self) -> list[Range]:
         ends = [(gap.get("from"), gap.get("to")) for gap in self.gaps]

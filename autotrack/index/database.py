@@ -137,6 +137,7 @@ class Database:
             self.refill()
             return action()
         except ERRORS:
+            self.engine.dispose()
             self._use_memory()
         self.refill()
         return action()
@@ -281,9 +282,12 @@ def _keep_one(engine: Engine, path: Path, wait: float) -> None:
     """A connection is used again if the file still is the one that was opened; meanwhile it holds no memory and no lock."""
     _engines.add(engine)
 
+    @event.listens_for(engine, "do_connect")
+    def opening(dialect: Any, record: Any, words: Any, options: Any) -> None:
+        record.info["file"] = _identity(path)
+
     @event.listens_for(engine, "connect")
     def opened(connection: sqlite3.Connection, record: Any) -> None:
-        record.info["file"] = _identity(path)
         _use_wal(connection, wait)
 
     @event.listens_for(engine, "checkout")
@@ -301,15 +305,21 @@ def _keep_one(engine: Engine, path: Path, wait: float) -> None:
             connection.execute("PRAGMA shrink_memory")
 
 
+def _close_waiting() -> None:
+    """Before a fork: SQLite in the child would take the locks of a connection that it inherits for its own, which they are not."""
+    for engine in list(_engines):
+        engine.dispose()
+
+
 def _forked() -> None:
-    """The parent's connections are neither used nor closed: https://www.sqlite.org/howtocorrupt.html, 2.6."""
-    for engine in _engines:
+    """What another thread of the parent was using is neither used nor closed: https://www.sqlite.org/howtocorrupt.html, 2.6."""
+    for engine in list(_engines):
         _of_the_parent.append(engine.pool)
         engine.dispose(close=False)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
+    os.register_at_fork(before=_close_waiting, after_in_child=_forked)
 
 
 def _use_wal(connection: sqlite3.Connection, wait: float) -> None:

@@ -210,7 +210,7 @@ class _Scan:
         self.found.crcs.append(np.array([row[-1] for row in numbered], np.int64))
         self.last = numbered[-1][1]
         for row in numbered:
-            if row[0] in _NUMBERLESS:
+            if row[0] in _NUMBERLESS and not (row[0] == "beat" and row[3]):
                 continue
             event = event_of(row)
             if event is None:

@@ -27,6 +27,7 @@ from autotrack.journal.segment import write_all
 
 LEAVE_SECONDS = 10.0
 _BATCH = 256 * 1024
+_INTERRUPTED_MOST = 4
 
 
 class Journal:
@@ -97,9 +98,25 @@ class Journal:
 
     def append(self, kind: str, *body: Any) -> None:
         """Write one event; never raises for what the disk does. Raises TypeError for a body that JSON cannot hold."""
-        started = monotonic_ns()
-        seq = self.next_seq()
-        self.write(seq, encode(kind, seq, started, *body), started)
+        self.append_since(monotonic_ns(), kind, *body)
+
+    def append_since(self, started: int, kind: str, *body: Any) -> None:
+        """`append` for a call that began before, in monotonic nanoseconds."""
+        try:
+            seq = self.next_seq()
+            self.write(seq, encode(kind, seq, started, *body), started)
+        except BaseException:
+            self.interrupted()
+            raise
+
+    def interrupted(self) -> None:
+        """A Ctrl-C, or a signal's handler that raised, came between: there may be numbers that no line bears."""
+        for times in range(1, _INTERRUPTED_MOST):
+            with suppress(BaseException):  # the one before is on its way to the caller
+                started = monotonic_ns()
+                seq = self.next_seq()
+                self.write(seq, encode("beat", seq, started, {"interrupted": times}), started)
+                return
 
     def write(self, seq: int, line: bytes, started: int) -> None:
         """Write one encoded line, or keep it in the ring; `started` is the monotonic time of the call, for our own account."""
@@ -133,8 +150,13 @@ class Journal:
         self._suspend("the disk took only a part of a line")
 
     def refused(self, seq: int, line: bytes, error: OSError) -> None:
-        """The disk refused a line: it waits in the ring, and so do the next ones."""
+        """The disk refused a line: it waits in the ring, and so do the next ones. An error without a number is none of the disk's:
+        a signal's handler has raised it, such as TimeoutError, and it is raised again.
+        """
         self._keep(seq, line)
+        if error.errno is None:
+            self.on_waiting()
+            raise error
         self._suspend(f"{self.path} cannot be written ({error.strerror or error})")
 
     def hold(self) -> None:

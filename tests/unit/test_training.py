@@ -1,5 +1,7 @@
 """Which run a training belongs to, without any framework."""
 
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -8,6 +10,7 @@ import pytest
 
 import autotrack
 from autotrack import background
+from autotrack.errors import AutotrackWarning
 from autotrack.options import Options
 from autotrack.training import Training, begin_training, in_training
 
@@ -47,6 +50,27 @@ def test_the_first_training_in_an_open_run_is_that_run_and_the_next_ones_are_chi
     assert record.summary == {"loss": 0.0}
     assert [child.name for child in record.children] == ["fit 1", "fit 2"]
     assert [child.summary["loss"] for child in record.children] == [1.0, 2.0]
+
+
+def test_what_a_training_asks_for_and_does_not_get_is_told_once(store: Path) -> None:
+    options = Options(project="theirs", name="best", group="sweep", tags=("t",))
+    with autotrack.init(project="p", name="mine") as run:
+        with pytest.warns(AutotrackWarning) as told:
+            first = begin_training("frame", name="fit", config=None, options=options, nested="child")
+        assert first is not None
+        first.finish()
+        assert [str(one.message).partition(" ")[2][:16] for one in told] == [
+            "project='theirs'",
+            "name='best' of t",
+            "group='sweep' of",
+        ]
+        second = begin_training("frame", name="fit", config=None, options=options, nested="child")
+        assert second is not None
+        second.finish()
+    record = autotrack.get_run(run.id)
+    assert (record.project, record.name, record.group, record.tags) == ("p", "mine", None, ["t"])
+    (child,) = record.children
+    assert (child.project, child.name, child.group, child.tags) == ("p", "best", "sweep", ["t"])
 
 
 def test_a_nested_training_is_a_child_or_nothing(store: Path) -> None:
@@ -147,6 +171,39 @@ def test_a_training_of_a_moment_is_described_all_the_same_and_leaves_no_mark(sto
     run = autotrack.get_run(training.run.id)
     assert {each["what"] for each in run.capture_report} >= {"command", "python", "git", "packages"}
     assert list((store / "open").iterdir()) == []
+
+
+SYNCED = """
+import atexit, os, sys, time
+from autotrack import background, session
+from autotrack.options import Options
+from autotrack.training import begin_training
+synced, fsync = [], os.fsync
+def noted(fd):
+    synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+    fsync(fd)
+os.fsync = noted
+atexit.register(lambda: print(*synced, sep="\\n"))
+session.TICK_SECONDS = float(sys.argv[1])
+training = begin_training("frame", name="fit", config={}, options=Options(), nested="child")
+path = str(training.run.own_journal.path)
+training.finish()
+if session.TICK_SECONDS < 1:
+    until = time.monotonic() + 10
+    while path not in synced and time.monotonic() < until:
+        time.sleep(0.01)
+print(path)
+"""
+
+
+@pytest.mark.parametrize("tick", ["0.05", "60"])
+def test_the_end_of_a_training_is_brought_to_the_disk_soon_or_when_the_process_ends(
+    store: Path, tick: str
+) -> None:
+    command = [sys.executable, "-c", SYNCED, tick]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    path, *synced = done.stdout.split()
+    assert path in synced
 
 
 def test_a_training_that_goes_on_is_marked_and_described_while_it_does(store: Path) -> None:
