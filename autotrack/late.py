@@ -86,18 +86,20 @@ class _Late:
 
 _open: dict[str, _Late] = {}
 """By folder, the one that was used last at the end."""
-_lock = threading.RLock()
+_locks = [threading.RLock()]
 _serving: list[background.Task] = []
 
 
 def _append(run: "Run", kind: str, *body: Any) -> None:
     child = () if run.id == run.dir.name else (run.id,)
-    with _lock:
+    with _locks[0]:
         late = _open.pop(str(run.dir), None) or _Late(run)
         _open[str(run.dir)] = late
         late.used = monotonic()
         late.journal.append(kind, *body, *child)
-    with suppress(OSError):  # readers look again at the files of a run that is over when its folder has changed
+    with suppress(
+        OSError
+    ):  # readers look again at the files of a run that is over when its folder has changed
         os.utime(run.dir)
     if not _serving:
         _serving.append(background.every(session.TICK_SECONDS, _serve))
@@ -116,7 +118,7 @@ def _serve() -> None:
 def _close_some(most: int) -> None:
     """Close what nobody has used for a while, and the oldest beyond so many."""
     unused = []
-    with _lock:
+    with _locks[0]:
         for folder, late in list(_open.items()):
             if len(_open) <= most and monotonic() - late.used < _UNUSED_SECONDS:
                 break
@@ -132,8 +134,7 @@ def _close_all() -> None:
 
 def _after_fork() -> None:
     """In a forked child: the parent writes its own."""
-    global _lock
-    _lock = threading.RLock()
+    _locks[0] = threading.RLock()
     _open.clear()
     _serving.clear()
 

@@ -119,7 +119,7 @@ class Run(Attachments, ReadBack):
         if journal is None or type(values) is not dict or (fd := journal.fast) is None or len(values) > MANY:
             self._log_any(values, step, start)
             return
-        line = None
+        line, seq = None, -1
         try:
             for value in values.values():
                 kind = type(value)
@@ -138,15 +138,11 @@ class Run(Attachments, ReadBack):
                     raise TypeError("not a plain step")
                 seq = journal.next_seq()
                 # The last element becomes the checksum of the bytes before it.
-                try:
-                    line = dumps(
-                        ["m", seq, start, step, values, 0]
-                        if self._child is None
-                        else ["m", seq, start, step, values, self._child, 0]
-                    )[:-2]
-                except (TypeError, RuntimeError, MemoryError):
-                    journal.write(seq, encode("beat", seq, start, {}), start)  # its number is not missing
-                    raise
+                line = dumps(
+                    ["m", seq, start, step, values, 0]
+                    if self._child is None
+                    else ["m", seq, start, step, values, self._child, 0]
+                )[:-2]
                 line += b"%d]\n" % crc32(line)
         except (TypeError, RuntimeError, MemoryError):  # another thread changed the dict; no memory
             line = None
@@ -154,13 +150,13 @@ class Run(Attachments, ReadBack):
             journal.interrupted()
             raise
         if line is None:
-            self._log_any(values, step, start)
+            self._log_again(journal, seq, values, step, start)
             return
         try:
             if _write(fd, line) != len(line):
                 journal.torn(seq, line)
         except OSError as error:
-            journal.refused(seq, line, error)
+            journal.broken_off(seq, line, error)
         except BaseException:
             journal.interrupted()
             raise
@@ -348,6 +344,12 @@ class Run(Attachments, ReadBack):
             attempt("ending a part of a run", function)
         marks.unmark_open(self.layout, self.id)
         close_journal(journal)
+
+    def _log_again(self, journal: Journal, seq: int, values: Any, step: Any, start: int) -> None:
+        """The long way, after the short one has found that it cannot go on; a number that it has taken is not to be missing."""
+        if seq >= 0:
+            journal.write(seq, encode("beat", seq, start, {}), start)
+        self._log_any(values, step, start)
 
     def _log_any(self, values: Any, step: Any, start: int) -> None:
         """The long way of `log`: anything that is not a dict of plain finite numbers on an open journal."""

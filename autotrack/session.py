@@ -283,7 +283,9 @@ def _at_exit() -> None:
         if run.own_journal is not None:
             _impatient("syncing a journal at the exit", _settle, run.own_journal)
     if _retired:
-        _impatient("syncing what has ended", within, max(patience(), 0.5), "syncing", partial(_sync_retired, inf))
+        _impatient(
+            "syncing what has ended", within, max(patience(), 0.5), "syncing", partial(_sync_retired, inf)
+        )
     if isinstance(error, KeyboardInterrupt):
         _keep_ctrl_c()
 

@@ -27,7 +27,7 @@ from autotrack.journal.segment import write_all
 
 LEAVE_SECONDS = 10.0
 _BATCH = 256 * 1024
-_INTERRUPTED_MOST = 4
+_INTERRUPTED_MOST = 10
 
 
 class Journal:
@@ -109,6 +109,16 @@ class Journal:
             self.interrupted()
             raise
 
+    def broken_off(self, seq: int, line: bytes, error: OSError) -> None:
+        """An error came out of the writing of a line: the disk's own has a number; a signal's handler has raised any other."""
+        try:
+            if error.errno is None:  # such as TimeoutError
+                raise error
+            self.refused(seq, line, error)
+        except BaseException:
+            self.interrupted()
+            raise
+
     def interrupted(self) -> None:
         """A Ctrl-C, or a signal's handler that raised, came between: there may be numbers that no line bears."""
         for times in range(1, _INTERRUPTED_MOST):
@@ -150,13 +160,8 @@ class Journal:
         self._suspend("the disk took only a part of a line")
 
     def refused(self, seq: int, line: bytes, error: OSError) -> None:
-        """The disk refused a line: it waits in the ring, and so do the next ones. An error without a number is none of the disk's:
-        a signal's handler has raised it, such as TimeoutError, and it is raised again.
-        """
+        """The disk refused a line: it waits in the ring, and so do the next ones."""
         self._keep(seq, line)
-        if error.errno is None:
-            self.on_waiting()
-            raise error
         self._suspend(f"{self.path} cannot be written ({error.strerror or error})")
 
     def hold(self) -> None:
@@ -245,7 +250,7 @@ class Journal:
             if os.write(fd, line) != len(line):
                 self.torn(seq, line)
         except OSError as error:
-            self.refused(seq, line, error)
+            self.broken_off(seq, line, error)
 
     def _write_watched(self, seq: int, line: bytes) -> None:
         """Is it the disk that is slow, or the machine that is busy? Only then lines have to wait in the ring."""
