@@ -116,7 +116,13 @@ class Run(Attachments, ReadBack):
         """
         start = monotonic_ns()
         journal = self._journal
-        if journal is None or type(values) is not dict or (fd := journal.fast) is None or len(values) > MANY:
+        if (
+            journal is None
+            or type(values) is not dict
+            or (fd := journal.fast) is None
+            or len(values) > MANY
+            or not (step is None or (type(step) is int and -STEP_MAX <= step <= STEP_MAX))
+        ):
             self._log_any(values, step, start)
             return
         line, seq = None, -1
@@ -132,10 +138,8 @@ class Run(Attachments, ReadBack):
                 if step is None:
                     with self._step_lock:
                         step = self._last_step = self._last_step + 1
-                elif type(step) is int and -STEP_MAX <= step <= STEP_MAX:
-                    self._last_step = step
                 else:
-                    raise TypeError("not a plain step")
+                    self._last_step = step
                 seq = journal.next_seq()
                 # The last element becomes the checksum of the bytes before it.
                 line = dumps(
