@@ -10,7 +10,6 @@ import errno
 import itertools
 import os
 import threading
-from bisect import bisect_right
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -22,11 +21,9 @@ from autotrack.journal.heading import first_line, new_stem
 from autotrack.journal.loss import gap, tell_of_the_rest, tell_of_waiting
 from autotrack.journal.pace import SLOW_NS, Pace, Stopwatch
 from autotrack.journal.place import Place
-from autotrack.journal.ring import Ring
-from autotrack.journal.segment import write_all
+from autotrack.journal.ring import Ring, write_oldest
 
 LEAVE_SECONDS = 10.0
-_BATCH = 256 * 1024
 
 
 class Journal:
@@ -153,15 +150,18 @@ class Journal:
         with self._io:
             if self.closed:
                 return
-            if self.waiting():
+            if self.waiting() or self._place.replaced.pending:
                 self._flush()
+                self._place.replaced.settle_carried(at_once=False)
             if self._refused_since is not None:
                 self._leave_if_due()
             elif self._place.may_return():
                 self._come_home()
         self.sync()
         with self._io:
-            self._look_after_file()
+            begun = self._look_after_file()
+        if begun:
+            self.sync()
 
     def waiting(self) -> bool:
         """Whether lines wait in memory for the disk, or would."""
@@ -178,7 +178,9 @@ class Journal:
                 self._come_home()
             if self._suspended:
                 self._pace.resumed(self._why, monotonic() - self._since)
+            self._place.replaced.settle_carried(at_once=True)
             self._pace.report(self.keep, at_once=True)
+            self._take_late(at_once=True)
             left = len(self._ring) if self._ring and not self._flush() else 0
         self.sync()
         if left:
@@ -188,13 +190,14 @@ class Journal:
     def sync(self) -> None:
         """fsync what is new. Nobody who writes waits for that."""
         mark = self.own_ns
-        if mark == self._synced:
+        if mark == self._synced and not self._place.replaced.unsynced:
             return
         error = self._place.sync()
         self._synced = mark
         if error is not None:
             with self._io:
-                self._place.sync_failed(error)
+                if not self._settled:
+                    self._place.sync_failed(error)
 
     def forked(self) -> None:
         """In a forked child: the parent's file is left alone; a file of this process is opened at the first event."""
@@ -209,11 +212,13 @@ class Journal:
             if self.closed:
                 return None
             self.closed, self.fast, self._watching = True, None, False
-        left = self.settle() if wait or self.waiting() or self._place.away else 0
+        unsettled = self.waiting() or self._place.away or self._place.replaced.pending
+        left = self.settle() if wait or unsettled else 0
         while True:
             with self._io, self._state:
                 if len(self._ring) == left:
                     self._settled = True
+                    self._place.replaced.let_go()
                     fd, self._place.fd = self._place.fd, None
                     return fd
             left = self.settle()  # another thread's lines, which came meanwhile
@@ -283,6 +288,7 @@ class Journal:
             try:
                 if self._place.look() is None:
                     self._recover()
+                self._take_late()
                 while not self._resume():
                     self._write_some()
                 self._refused_since = None
@@ -322,28 +328,15 @@ class Journal:
         return not gaps
 
     def _write_some(self) -> None:
-        """Some of the waiting lines with one call. A torn one is closed by a newline and written again; where the disk takes
-        only parts, again and again, the rest of the line is written behind its first part.
-        """
+        """Some of the waiting lines with one call; a torn line before them is closed by a newline."""
         fd, tears = self._place.fd, self._tears
         assert fd is not None
-        data, ends = self._ring.batch(_BATCH)
-        start = b"\n" if tears != self._mended else b""
-        before = os.fstat(fd).st_size if start else 0
-        watch = Stopwatch()
-        written = os.write(fd, start + data) - len(start)
-        self._pace.helper_took(watch.stop())
-        if written < 0:
-            raise OSError(errno.EIO, "it takes nothing", str(self.path))
-        self._synced, self._mended = -1, tears
-        whole = bisect_right(ends, written)
-        is_torn = written != (ends[whole - 1] if whole else 0)
-        if whole == 0 and start:
-            write_all(fd, data[written : ends[0]])
-            # What another thread had begun to write may stand in the middle of it: then it is written once more.
-            is_torn = os.fstat(fd).st_size != before + len(start) + ends[0]
-            whole = 0 if is_torn else 1
-        self._ring.pop(whole)
+        try:
+            took, is_torn = write_oldest(self._ring, fd, after_torn=tears != self._mended)
+        finally:
+            self._synced = -1
+        self._pace.helper_took(took)
+        self._mended = tears
         if is_torn:
             self._tears += 1
             self._suspend("the disk took only a part of a line", quiet=True)
@@ -371,19 +364,24 @@ class Journal:
         self._synced = -1
         self.on_return()
 
-    def _look_after_file(self) -> None:
-        """Where the file was deleted, moved or grew too long, or the program closed our descriptor."""
+    def _take_late(self, at_once: bool = False) -> None:
+        """Lines that came to a deleted file after it was copied wait with the others."""
+        for seq, line in self._place.replaced.late_lines(at_once):
+            self._keep(seq, line)
+
+    def _look_after_file(self) -> bool:
+        """Where the file was deleted, moved or grew too long, or the program closed our descriptor. Whether a segment was begun."""
         if self._place.fd is None:
-            return
+            return False
         file = self._place.look()
         if file is None:
             self._suspend(f"{self.path} is gone", quiet=True)
             self._flush()
         elif file.st_size > SEGMENT_BYTES:
-            self._place.sync()
-            self._next_segment()
+            return self._next_segment()
         else:
             self._place.follow()
+        return False
 
     def _next_segment(self) -> bool:
         try:
