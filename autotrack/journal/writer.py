@@ -24,6 +24,7 @@ from autotrack.journal.place import Place
 from autotrack.journal.ring import Ring, write_oldest
 
 LEAVE_SECONDS = 10.0
+OPEN_SECONDS = 0.05
 
 
 class Journal:
@@ -69,13 +70,15 @@ class Journal:
         self._why, self._since = "", 0.0
         self._refused_since: float | None = None
         self._tears = self._mended = self._synced = 0
-        self._settled = False
+        self._settled = self._opening = False
 
     def open(self) -> None:
         """Create the file with its first line; OSError when the folder does not take it."""
         self._place.stem = new_stem(self.rank)
         self._place.begin()
-        self.fast = self._place.fd
+        with self._state:
+            if not self._suspended:
+                self.fast = self._place.fd
 
     def start(self) -> None:
         """`open`, but a folder that refuses only means that the first lines wait in memory."""
@@ -103,12 +106,16 @@ class Journal:
         if self._unopened:
             self._open_late()
         fd = self.fast
+        if fd is None and not self._watching:
+            fd = self.fast  # that came back in between
         if fd is not None:
             self._put(fd, seq, line)
         elif self._watching:
             self._write_watched(seq, line)
         else:
             self._keep(seq, line)
+            if not self._suspended:  # then nobody is on the way to write it
+                self.on_waiting()
         ended = monotonic_ns()
         self.own_ns += ended - started
         if ended - started > SLOW_NS and fd is not None:
@@ -143,7 +150,8 @@ class Journal:
         if self._pace.alarming(seq, took):
             with self._state:
                 if self.fast is not None:
-                    self.fast, self._watching = None, True
+                    self._watching = True
+                    self.fast = None
 
     def tick(self) -> None:
         """From the helper thread: write what waits in the ring, sync what is new, begin a new segment where one is due."""
@@ -246,18 +254,29 @@ class Journal:
                 self.fast, self._watching = self._place.fd, False
 
     def _open_late(self) -> None:
-        if not self._io.acquire(blocking=False):
-            return  # another thread opens it, and this line waits in the ring
+        """Open the file at the first event; other threads wait for that, as their lines would be in memory only."""
+        if self._suspended:
+            return  # they are, and the helper thread opens it
+        if not self._io.acquire(timeout=OPEN_SECONDS):
+            self._suspend(f"{self.folder} does not answer", quiet=True)
+            return
         try:
-            if self._unopened:
-                self._unopened = False
-                self.open()
-        except OSError as error:
-            self._suspend(f"{self.folder} takes no file ({error.strerror or error})")
+            # A finalizer or signal handler may come here in the middle of it.
+            if self._unopened and not self._opening:
+                self._open_now()
         finally:
             self._io.release()
         if self._ring:
             self.on_waiting()
+
+    def _open_now(self) -> None:
+        self._opening = True
+        try:
+            self.open()
+        except OSError as error:
+            self._suspend(f"{self.folder} takes no file ({error.strerror or error})")
+        finally:
+            self._unopened = self._opening = False
 
     def _keep(self, seq: int, line: bytes) -> None:
         with self._state:
@@ -361,6 +380,7 @@ class Journal:
         if not self._place.stem:
             self._place.stem = new_stem(self.rank)
         self._tears += self._place.recover()
+        self._unopened = False
         self._synced = -1
         self.on_return()
 
