@@ -23,6 +23,11 @@ def split(block: bytes) -> list[bytes]:
     return [line for line in block.split(b"\n") if line]
 
 
+def may_hold_rows(block: bytes) -> bool:
+    """Whether anything in a block looks like the end of a line: a quick look at what may be none of ours."""
+    return _END.search(block) is not None
+
+
 def rows_of(lines: list[bytes]) -> tuple[list[Row], int]:
     """The arrays of the lines, and how many lines are damaged."""
     rows = sound_rows(lines)

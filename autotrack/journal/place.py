@@ -11,6 +11,7 @@ from time import monotonic
 from autotrack.guard import warn
 from autotrack.journal import segment
 from autotrack.journal.format import SUFFIX
+from autotrack.journal.replaced import Replaced
 
 RETURN_SECONDS = 10.0
 _RETURN_MOST = 600.0
@@ -29,6 +30,7 @@ class Place:
         self.stem = ""
         self.new_names = False
         """Whether files were made whose names were not synced yet."""
+        self.replaced = Replaced()
         self._first_line = first_line
         self._fallback = fallback
         self._known = segment.Identity(0, 0)
@@ -56,13 +58,14 @@ class Place:
     def begin(self, folder: Path | None = None) -> None:
         """A new segment, in this folder or the present one; OSError, and everything as before, where it takes none."""
         folder, number = folder or self.folder, self.number + 1
-        self._use(segment.begin(self._path(folder, number), self._first_line(number)))
-        self.folder, self.number = folder, number
+        self._use(segment.begin(self._path(folder, number), self._first_line(number)), folder, number)
 
     def leave_behind(self) -> None:
         """In a forked child: the parent's file is left alone, and the run's own folder is tried first."""
         self.fd, self.number, self.stem = None, -1, ""
         self.folder, self._home, self._refuge = self.home, None, []
+        self.replaced.let_go()
+        self.replaced = Replaced()
 
     def look(self) -> os.stat_result | None:
         """The file that is written to; None: there is none yet, or the program closed the descriptor, which is forgotten, or
@@ -129,10 +132,13 @@ class Place:
         try:
             if refuge != home:
                 self.begin(home)
-                self._refuge += sorted(refuge.glob(f"{self.stem}.*{SUFFIX}"))
+                written = sorted(refuge.glob(f"{self.stem}.*{SUFFIX}"))
+                self._refuge += [path for path in written if not self._comes_back(path)]
                 segment.settle_in_flight()
             while self._refuge:
-                segment.carry(self._refuge[0], home / self._refuge[0].name)
+                source = self._refuge[0]
+                if os.path.lexists(source):  # else somebody took it away
+                    self.replaced.carry(source, home / source.name)
                 del self._refuge[0]
         except OSError:
             return False
@@ -140,18 +146,22 @@ class Place:
         return True
 
     def sync(self) -> OSError | None:
-        """fsync the file and, once, the names of new ones; the error where that fails."""
-        if self.fd is None:
+        """fsync the file, those before it that are not synced yet and, once, the names of new ones; the error where that fails."""
+        fd, new = self.fd, self.new_names
+        if fd is None:
             return None
-        new, self.new_names = self.new_names, False
+        self.new_names = False
+        error = self.replaced.sync()
         try:
-            os.fsync(self.fd)
-        except OSError as error:
-            return error
-        self._failed_syncs = 0
+            os.fsync(fd)
+        except OSError as failed:
+            if self.fd is not None:  # else the journal was closed meanwhile
+                error = failed
         if new:
             segment.sync_names(self.folder)
-        return None
+        if error is None:
+            self._failed_syncs = 0
+        return error
 
     def sync_failed(self, error: OSError) -> None:
         """After a failed fsync the kernel may have dropped pages: a new segment begins, unless that did not help before."""
@@ -169,28 +179,40 @@ class Place:
                 return
 
     def _fill_again(self, source: int, folder: Path) -> None:
-        """The deleted file's content under its old name; what was on its way to it meanwhile comes after."""
+        """The deleted file's lines under its old name; where another file has that name now, what that one lacks in a new one.
+        What was on its way meanwhile is had from `replaced`. OSError, and everything as before, where that cannot be.
+        """
+        number = max(self.number, 0)
+        path = self._path(folder, number)
         try:
-            new = segment.make_again(source, self._path(folder, max(self.number, 0)))
-            self._use(new)
-            self.folder = folder
-            segment.settle_in_flight()
-            segment.copy(source, self.fd if self.fd is not None else new)
-        except FileExistsError:
-            self.begin(folder)
-        finally:
+            try:
+                new = segment.make_again(source, path)
+            except FileExistsError:
+                number = self.number + 1
+                again = self._path(folder, number)
+                new = segment.begin_with_missing(again, self._first_line(number), source, path)
+        except OSError:
             os.close(source)
+            raise
+        self._use(new, folder, number)
+        self.replaced.keep_deleted(source)
+        segment.settle_in_flight()
 
-    def _use(self, fd: int) -> None:
+    def _comes_back(self, path: Path) -> bool:
+        """Whether a file in the fallback folder is known already."""
+        return path in self._refuge or self.replaced.is_carried(path)
+
+    def _use(self, fd: int, folder: Path, number: int) -> None:
         """Put a file under our descriptor; where the program has closed that one, the file's own number is the new one."""
-        self.look()
+        if self.look() is not None and self.fd is not None:
+            self.replaced.keep(self.fd)
         self._known = segment.identity(fd)
         if self.fd is not None:
             os.dup2(fd, self.fd, inheritable=False)
             os.close(fd)
         else:
             self.fd = fd
-        self.new_names = True
+        self.folder, self.number, self.new_names = folder, number, True
 
     def _path(self, folder: Path, number: int) -> str:
         return os.path.join(folder, f"{self.stem}.{number}{SUFFIX}")

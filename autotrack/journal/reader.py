@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from autotrack.collector import without_collector
-from autotrack.journal.format import FORMAT, Event, event_of
-from autotrack.journal.lines import Row, rows_of, split
+from autotrack.journal.format import FORMAT, SEGMENT_BYTES, Event, event_of
+from autotrack.journal.lines import Row, may_hold_rows, rows_of, split
 from autotrack.journal.source import BLOCK, DamagedFile, Segment, blocks, find_segments, stretches
 
 Ints = npt.NDArray[np.int64]
@@ -42,6 +42,8 @@ KINDS = frozenset(
 )
 _BOUND = 2**63
 _FIRST = 64 * 1024
+_LOOKED_THROUGH = SEGMENT_BYTES
+"""A file that holds no whole line up to here is none of ours."""
 
 
 @dataclass
@@ -79,24 +81,42 @@ def read(segment: Segment, offset: int = 0, last_seq: int = -1, size: int = BLOC
     `last_seq` is the highest sequence number before `offset`; a line that stands there twice is taken once.
     A file that is no journal, or one of a later format, gives one batch with `problem` and `end` 0.
     """
-    start = offset
     known = Known(segment, offset, last_seq)
+    begun, damaged = offset > 0, 0
     try:
         for block, length in stretches(segment, offset, size):
-            batch = parse(block, known)
-            if offset == 0 and (problem := _refusal(batch)):
-                yield Batch(0, problem=f"{segment.path.name} {problem}", header=batch.header)
-                return
-            if offset == 0 and batch.header is None and batch.last_mono is not None:
-                batch.header = _header_from_elsewhere(segment, batch)
             offset += length
+            readable = begun or may_hold_rows(block)
+            batch = parse(block, known) if readable else Batch(0, damaged=len(split(block)))
             batch.end = offset
+            if not begun:
+                batch.damaged = damaged = damaged + batch.damaged
+                if not _has_lines(batch):
+                    if offset > _LOOKED_THROUGH:
+                        break
+                    continue
+                if problem := _refusal(batch):
+                    yield Batch(0, problem=f"{segment.path.name} {problem}", header=batch.header)
+                    return
+                if batch.header is None:
+                    batch.header = _header_from_elsewhere(segment, batch)
+                begun = True
             yield batch
     except DamagedFile as error:
-        yield Batch(offset, problem=str(error))
+        yield Batch(offset if begun else 0, problem=str(error))
         return
-    if start == 0 and offset == 0:
-        yield Batch(0, problem=f"{segment.path.name} is empty")
+    if not begun:
+        yield _without_lines(segment, offset, damaged)
+
+
+def _has_lines(batch: Batch) -> bool:
+    return bool(batch.header or batch.last_mono is not None or batch.events or batch.groups)
+
+
+def _without_lines(segment: Segment, end: int, damaged: int) -> Batch:
+    if damaged:
+        return Batch(0, problem=f"{segment.path.name} is not a journal: it has no whole line")
+    return Batch(end, problem=None if end else f"{segment.path.name} is empty")
 
 
 class Known:
@@ -138,11 +158,9 @@ def _header_from_elsewhere(segment: Segment, batch: Batch) -> dict[str, Any]:
     and the file's name.
     """
     for other in _neighbours(segment):
-        for block in blocks(other, size=_FIRST):
-            found = parse(block).header
-            if found is not None:
-                return found | {"segment": segment.number}
-            break
+        found = _header_of(other)
+        if found is not None:
+            return found | {"segment": segment.number}
     kinds = {event.kind for event in batch.events if event.child is None}
     rank = segment.stem.rpartition("-")[2]
     if kinds == {"edit"} and not batch.groups:
@@ -156,6 +174,18 @@ def _header_from_elsewhere(segment: Segment, batch: Batch) -> dict[str, Any]:
     return {"wall": wall, "mono": mono, "role": role, "rank": int(rank) if rank.isdecimal() else 0}
 
 
+def _header_of(segment: Segment) -> dict[str, Any] | None:
+    """What a segment's first line says; None where that cannot be read. FileNotFoundError where it was sealed meanwhile."""
+    try:
+        for block in blocks(segment, size=_FIRST):
+            return parse(block).header
+    except FileNotFoundError:
+        raise
+    except (DamagedFile, OSError):
+        return None
+    return None
+
+
 def _neighbours(segment: Segment) -> list[Segment]:
     """The other segments of a journal, nearest first."""
     try:
@@ -167,17 +197,15 @@ def _neighbours(segment: Segment) -> list[Segment]:
 
 
 def _refusal(batch: Batch) -> str | None:
-    """Why the first lines of a file make it none of ours; None if they are."""
-    if batch.header is not None:
-        number = batch.header.get("format")
-        if not isinstance(number, int):
-            return f"names no format that is known ({number!r})"
-        if number > FORMAT:
-            by = batch.header.get("by", "a later autotrack")
-            return f"is of format {number}, written by {by}; this autotrack reads format {FORMAT}: upgrade it"
+    """Why the first line of a file makes it none of ours; None if it is."""
+    if batch.header is None:
         return None
-    if batch.last_mono is None and batch.damaged:
-        return "is not a journal: it has no whole line"
+    number = batch.header.get("format")
+    if not isinstance(number, int):
+        return f"names no format that is known ({number!r})"
+    if number > FORMAT:
+        by = batch.header.get("by", "a later autotrack")
+        return f"is of format {number}, written by {by}; this autotrack reads format {FORMAT}: upgrade it"
     return None
 
 

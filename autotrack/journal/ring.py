@@ -1,13 +1,19 @@
 """Lines that the disk does not take just now, kept in memory within a bound until the helper thread has written them."""
 
+import errno
+import os
 import threading
 from bisect import bisect_right
 from collections import deque
 from itertools import accumulate, islice
 from typing import Any
 
+from autotrack.journal.pace import Stopwatch
+from autotrack.journal.segment import write_all
+
 RING_BYTES = 64 * 1024 * 1024
 RESERVE_BYTES = 1024 * 1024
+_BATCH = 256 * 1024
 _OVERHEAD = 160  # what Python needs for a line beside its bytes
 _SERIES = (b'["m",', b'["s",')
 _RANGES = 1_000
@@ -86,3 +92,28 @@ class Ring:
             last[0], last[1], last[2] = min(last[0], seq), max(last[1], seq), last[2] + 1
         else:
             self._dropped.append([seq, seq, 1])
+
+
+def write_oldest(ring: Ring, fd: int, after_torn: bool) -> tuple[int, bool]:
+    """Write the oldest lines with one call and forget them: (nanoseconds that the disk took, whether a line was torn).
+
+    A torn one is closed by a newline and written again; where the disk takes only parts, again and again, the rest of the line
+    is written behind its first part. OSError where the disk takes nothing.
+    """
+    data, ends = ring.batch(_BATCH)
+    start = b"\n" if after_torn else b""
+    before = os.fstat(fd).st_size if start else 0
+    watch = Stopwatch()
+    written = os.write(fd, start + data) - len(start)
+    took = watch.stop()
+    if written < 0:
+        raise OSError(errno.EIO, "it takes nothing")
+    whole = bisect_right(ends, written)
+    is_torn = written != (ends[whole - 1] if whole else 0)
+    if whole == 0 and start:
+        write_all(fd, data[written : ends[0]])
+        # What another thread had begun to write may stand in the middle of it: then it is written once more.
+        is_torn = os.fstat(fd).st_size != before + len(start) + ends[0]
+        whole = 0 if is_torn else 1
+    ring.pop(whole)
+    return took, is_torn

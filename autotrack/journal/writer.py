@@ -10,7 +10,6 @@ import errno
 import itertools
 import os
 import threading
-from bisect import bisect_right
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -22,11 +21,10 @@ from autotrack.journal.heading import first_line, new_stem
 from autotrack.journal.loss import gap, tell_of_the_rest, tell_of_waiting
 from autotrack.journal.pace import SLOW_NS, Pace, Stopwatch
 from autotrack.journal.place import Place
-from autotrack.journal.ring import Ring
-from autotrack.journal.segment import write_all
+from autotrack.journal.ring import Ring, write_oldest
 
 LEAVE_SECONDS = 10.0
-_BATCH = 256 * 1024
+OPEN_SECONDS = 0.05
 _INTERRUPTED_MOST = 10
 
 
@@ -73,13 +71,15 @@ class Journal:
         self._why, self._since = "", 0.0
         self._refused_since: float | None = None
         self._tears = self._mended = self._synced = 0
-        self._settled = False
+        self._settled = self._opening = False
 
     def open(self) -> None:
         """Create the file with its first line; OSError when the folder does not take it."""
         self._place.stem = new_stem(self.rank)
         self._place.begin()
-        self.fast = self._place.fd
+        with self._state:
+            if not self._suspended:
+                self.fast = self._place.fd
 
     def start(self) -> None:
         """`open`, but a folder that refuses only means that the first lines wait in memory."""
@@ -133,12 +133,16 @@ class Journal:
         if self._unopened:
             self._open_late()
         fd = self.fast
+        if fd is None and not self._watching:
+            fd = self.fast  # that came back in between
         if fd is not None:
             self._put(fd, seq, line)
         elif self._watching:
             self._write_watched(seq, line)
         else:
             self._keep(seq, line)
+            if not self._suspended:  # then nobody is on the way to write it
+                self.on_waiting()
         ended = monotonic_ns()
         self.own_ns += ended - started
         if ended - started > SLOW_NS and fd is not None:
@@ -173,22 +177,26 @@ class Journal:
         if self._pace.alarming(seq, took):
             with self._state:
                 if self.fast is not None:
-                    self.fast, self._watching = None, True
+                    self._watching = True
+                    self.fast = None
 
     def tick(self) -> None:
         """From the helper thread: write what waits in the ring, sync what is new, begin a new segment where one is due."""
         with self._io:
             if self.closed:
                 return
-            if self.waiting():
+            if self.waiting() or self._place.replaced.pending:
                 self._flush()
+                self._place.replaced.settle_carried(at_once=False)
             if self._refused_since is not None:
                 self._leave_if_due()
             elif self._place.may_return():
                 self._come_home()
         self.sync()
         with self._io:
-            self._look_after_file()
+            begun = self._look_after_file()
+        if begun:
+            self.sync()
 
     def waiting(self) -> bool:
         """Whether lines wait in memory for the disk, or would."""
@@ -205,7 +213,9 @@ class Journal:
                 self._come_home()
             if self._suspended:
                 self._pace.resumed(self._why, monotonic() - self._since)
+            self._place.replaced.settle_carried(at_once=True)
             self._pace.report(self.keep, at_once=True)
+            self._take_late(at_once=True)
             left = len(self._ring) if self._ring and not self._flush() else 0
         self.sync()
         if left:
@@ -215,13 +225,14 @@ class Journal:
     def sync(self) -> None:
         """fsync what is new. Nobody who writes waits for that."""
         mark = self.own_ns
-        if mark == self._synced:
+        if mark == self._synced and not self._place.replaced.unsynced:
             return
         error = self._place.sync()
         self._synced = mark
         if error is not None:
             with self._io:
-                self._place.sync_failed(error)
+                if not self._settled:
+                    self._place.sync_failed(error)
 
     def forked(self) -> None:
         """In a forked child: the parent's file is left alone; a file of this process is opened at the first event."""
@@ -236,11 +247,13 @@ class Journal:
             if self.closed:
                 return None
             self.closed, self.fast, self._watching = True, None, False
-        left = self.settle() if wait or self.waiting() or self._place.away else 0
+        unsettled = self.waiting() or self._place.away or self._place.replaced.pending
+        left = self.settle() if wait or unsettled else 0
         while True:
             with self._io, self._state:
                 if len(self._ring) == left:
                     self._settled = True
+                    self._place.replaced.let_go()
                     fd, self._place.fd = self._place.fd, None
                     return fd
             left = self.settle()  # another thread's lines, which came meanwhile
@@ -268,18 +281,29 @@ class Journal:
                 self.fast, self._watching = self._place.fd, False
 
     def _open_late(self) -> None:
-        if not self._io.acquire(blocking=False):
-            return  # another thread opens it, and this line waits in the ring
+        """Open the file at the first event; other threads wait for that, as their lines would be in memory only."""
+        if self._suspended:
+            return  # they are, and the helper thread opens it
+        if not self._io.acquire(timeout=OPEN_SECONDS):
+            self._suspend(f"{self.folder} does not answer", quiet=True)
+            return
         try:
-            if self._unopened:
-                self._unopened = False
-                self.open()
-        except OSError as error:
-            self._suspend(f"{self.folder} takes no file ({error.strerror or error})")
+            # A finalizer or signal handler may come here in the middle of it.
+            if self._unopened and not self._opening:
+                self._open_now()
         finally:
             self._io.release()
         if self._ring:
             self.on_waiting()
+
+    def _open_now(self) -> None:
+        self._opening = True
+        try:
+            self.open()
+        except OSError as error:
+            self._suspend(f"{self.folder} takes no file ({error.strerror or error})")
+        finally:
+            self._unopened = self._opening = False
 
     def _keep(self, seq: int, line: bytes) -> None:
         with self._state:
@@ -310,6 +334,7 @@ class Journal:
             try:
                 if self._place.look() is None:
                     self._recover()
+                self._take_late()
                 while not self._resume():
                     self._write_some()
                 self._refused_since = None
@@ -349,28 +374,15 @@ class Journal:
         return not gaps
 
     def _write_some(self) -> None:
-        """Some of the waiting lines with one call. A torn one is closed by a newline and written again; where the disk takes
-        only parts, again and again, the rest of the line is written behind its first part.
-        """
+        """Some of the waiting lines with one call; a torn line before them is closed by a newline."""
         fd, tears = self._place.fd, self._tears
         assert fd is not None
-        data, ends = self._ring.batch(_BATCH)
-        start = b"\n" if tears != self._mended else b""
-        before = os.fstat(fd).st_size if start else 0
-        watch = Stopwatch()
-        written = os.write(fd, start + data) - len(start)
-        self._pace.helper_took(watch.stop())
-        if written < 0:
-            raise OSError(errno.EIO, "it takes nothing", str(self.path))
-        self._synced, self._mended = -1, tears
-        whole = bisect_right(ends, written)
-        is_torn = written != (ends[whole - 1] if whole else 0)
-        if whole == 0 and start:
-            write_all(fd, data[written : ends[0]])
-            # What another thread had begun to write may stand in the middle of it: then it is written once more.
-            is_torn = os.fstat(fd).st_size != before + len(start) + ends[0]
-            whole = 0 if is_torn else 1
-        self._ring.pop(whole)
+        try:
+            took, is_torn = write_oldest(self._ring, fd, after_torn=tears != self._mended)
+        finally:
+            self._synced = -1
+        self._pace.helper_took(took)
+        self._mended = tears
         if is_torn:
             self._tears += 1
             self._suspend("the disk took only a part of a line", quiet=True)
@@ -395,22 +407,28 @@ class Journal:
         if not self._place.stem:
             self._place.stem = new_stem(self.rank)
         self._tears += self._place.recover()
+        self._unopened = False
         self._synced = -1
         self.on_return()
 
-    def _look_after_file(self) -> None:
-        """Where the file was deleted, moved or grew too long, or the program closed our descriptor."""
+    def _take_late(self, at_once: bool = False) -> None:
+        """Lines that came to a deleted file after it was copied wait with the others."""
+        for seq, line in self._place.replaced.late_lines(at_once):
+            self._keep(seq, line)
+
+    def _look_after_file(self) -> bool:
+        """Where the file was deleted, moved or grew too long, or the program closed our descriptor. Whether a segment was begun."""
         if self._place.fd is None:
-            return
+            return False
         file = self._place.look()
         if file is None:
             self._suspend(f"{self.path} is gone", quiet=True)
             self._flush()
         elif file.st_size > SEGMENT_BYTES:
-            self._place.sync()
-            self._next_segment()
+            return self._next_segment()
         else:
             self._place.follow()
+        return False
 
     def _next_segment(self) -> bool:
         try:

@@ -1,6 +1,7 @@
 """A store with damage in it: every run loads, the others are as they were, and `verify` names what is lost."""
 
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -12,6 +13,7 @@ from typing import Any
 
 import damage
 import pytest
+from disk import failing
 from oracle import seed
 
 import autotrack
@@ -19,7 +21,7 @@ from autotrack.index import open_index
 from autotrack.index.seal import seal_folder
 from autotrack.journal.format import encode
 from autotrack.journal.lines import rows_of, split
-from autotrack.journal.source import blocks, find_segments
+from autotrack.journal.source import BLOCK, blocks, find_segments
 from autotrack.verify import Report, verify
 
 
@@ -293,3 +295,52 @@ def test_the_start_tells_the_time_that_a_damaged_first_line_said(store: Path) ->
     run = loaded(store)["abcdefgh27"]
     assert run["times"]["loss"] == [created / 1e9 + second for second in range(1, 8)]
     assert (run["name"], run["damaged"]) == ("n", 1)
+
+
+READ = """
+import json, os
+from pathlib import Path
+import autotrack
+from autotrack.verify import verify
+steps = {run.name: run.history("loss")["loss"].steps.tolist() for run in autotrack.runs()}
+report = verify(Path(os.environ["AUTOTRACK_DIR"]))
+print(json.dumps({"steps": steps, "damage": [(one.file, one.text) for one in report.findings if one.state == "damage"]}))
+"""
+
+
+def read_by_another(**environment: str) -> tuple[dict[str, list[int]], list[list[str]]]:
+    """What another process reads of a store: the steps of each run, and what `verify` calls damaged."""
+    done = subprocess.run(
+        [sys.executable, "-c", READ],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env=dict(os.environ) | environment,
+    )
+    assert "Traceback" not in done.stderr
+    found = json.loads(done.stdout)
+    return found["steps"], found["damage"]
+
+
+def test_what_the_disk_can_still_read_of_a_journal_is_read_and_the_file_is_named(
+    store: Path, tmp_path: Path, library: Callable[[str], str]
+) -> None:
+    with autotrack.init(project="p", name="hurt") as run:
+        for step in range(25_000):
+            run.log({"loss": step / 7}, step=step)
+    with autotrack.init(project="p", name="other") as other:
+        for step in range(20):
+            other.log({"loss": step / 9}, step=step)
+    (path,) = run.dir.glob("*.jsonl")
+    assert path.stat().st_size > 1.2 * BLOCK
+    # The first megabyte is read, and whatever is behind it is not.
+    steps, damage = read_by_another(
+        **failing(library, tmp_path, f"call=read path={path.name} from=2 errno=EIO")
+    )
+    assert steps["other"] == list(range(20))
+    assert 10_000 < len(steps["hurt"]) < 25_000
+    assert steps["hurt"] == list(range(len(steps["hurt"])))
+    assert [Path(file).name for file, _ in damage] == [path.name]
+    assert damage[0][1] == "cannot be read: Input/output error"
+    assert read_by_another() == ({"hurt": list(range(25_000)), "other": list(range(20))}, [])

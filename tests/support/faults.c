@@ -1,7 +1,7 @@
 /* A failing disk for LD_PRELOAD: the rules in FAULTS say which calls fail, fall short, take long, hang, or kill the process.
  *
  * FAULTS="rule;rule;…", a rule is words with a space between them:
- *   call=write,fsync     write fsync fdatasync open mkdir rename unlink link close ftruncate
+ *   call=write,fsync     read write fsync fdatasync open mkdir rename unlink link close ftruncate
  *   path=TEXT            only where the path of the file holds this text (for a descriptor: what /proc says it is)
  *   head=TEXT            (write) only where the bytes begin with this text; _ stands for a space
  *   while=FILE           only while this file exists
@@ -126,7 +126,9 @@ static struct rule *meet(const char *call, const char *path, const void *bytes, 
 }
 
 static struct rule *meet_fd(const char *call, int fd, const void *bytes, size_t size) {
-    if (!known) return NULL;
+    int asked = 0;
+    for (int i = 0; i < known; i++) asked |= strstr(rules[i].calls, call) != NULL;
+    if (!asked) return NULL;
     int before = errno;
     char link[64], path[4096];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
@@ -169,6 +171,15 @@ ssize_t write(int fd, const void *bytes, size_t size) {
     struct rule *rule = meet_fd("write", fd, bytes, size);
     if (before(rule)) return -1;
     ssize_t result = real(fd, bytes, rule && rule->part ? (size + rule->part - 1) / rule->part : size);
+    after(rule);
+    return result;
+}
+
+ssize_t read(int fd, void *bytes, size_t size) {
+    REAL(ssize_t, "read", int, void *, size_t);
+    struct rule *rule = meet_fd("read", fd, NULL, 0);
+    if (before(rule)) return -1;
+    ssize_t result = real(fd, bytes, size);
     after(rule);
     return result;
 }

@@ -1,8 +1,10 @@
 """Reading journals: whole blocks at once, whatever they hold."""
 
+import errno
 import json
 import math
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,11 @@ import orjson
 import pytest
 import zstandard
 
-from autotrack.journal import sealed
+from autotrack.journal import reader, sealed, source
 from autotrack.journal.format import decode, encode
 from autotrack.journal.lines import rows_of, split
 from autotrack.journal.reader import Batch, count_points, parse, read
-from autotrack.journal.source import Segment, blocks, content_size, find_segments
+from autotrack.journal.source import Segment, blocks, content_size, find_segments, stretches
 
 GOLDEN = Path(__file__).parent / "golden"
 HEADER = {"format": 1, "run": "r", "wall": 1_700_000_000 * 10**9, "role": "run", "rank": 0}
@@ -290,3 +292,67 @@ def test_what_the_reader_says_is_what_the_format_says() -> None:
             if event.kind == "m"
         ]
         assert found == sorted(wanted, key=repr)
+
+
+@pytest.mark.parametrize("neighbour", ["rubbish", "unreadable"])
+def test_a_damaged_first_line_beside_a_neighbour_that_cannot_be_read_costs_only_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, neighbour: str
+) -> None:
+    lines = lines_of(20)
+    path = tmp_path / "h-1-2000-0.1.jsonl"
+    path.write_bytes(b"".join([b"#" + lines[0][1:], *lines[1:]]))
+    (tmp_path / "h-1-2000-0.0.jsonl.zst").write_bytes(b"\x01" * 100)
+    if neighbour == "unreadable":
+
+        def unreadable(path: Path, offset: int) -> None:
+            raise OSError(errno.EIO, "an error of the device")
+
+        monkeypatch.setattr(source, "_sealed_pieces", unreadable)
+    further = tmp_path / "h-1-2000-0.2.jsonl"
+    further.write_bytes(encode("h", 30, 7, HEADER | {"host": "the one"}))
+    batches = list(read(segment(path)))
+    assert [batch.problem for batch in batches] == [None]
+    assert points(batches) == points([parse(b"".join(lines[1:]))])
+    assert batches[0].header is not None
+    assert batches[0].header["host"] == "the one"
+    further.unlink()
+    (batch,) = read(segment(path))
+    assert (batch.problem, batch.damaged) == (None, 1)
+    assert batch.header is not None
+    assert batch.header["wall"] == 2000
+
+
+@pytest.mark.parametrize("rubbish", [b"\x00" * 5_000, b"x" * 999 + b"\n", b'["m",1,2],3]\n'])
+def test_a_file_whose_first_part_holds_no_whole_line_gives_what_comes_behind(
+    tmp_path: Path, rubbish: bytes
+) -> None:
+    lines = lines_of(50)
+    path = tmp_path / "h-1-2-0.0.jsonl"
+    times = max(20, 3_000 // len(rubbish))
+    path.write_bytes(rubbish * times + b"\n" + b"".join(lines[1:]))
+    batches = list(read(segment(path), size=1_000))
+    assert [batch.problem for batch in batches if batch.problem] == []
+    assert points(batches) == points([parse(b"".join(lines[1:]))])
+    assert sum(batch.damaged for batch in batches) == max(1, times * rubbish.count(b"\n"))
+    assert batches[0].header is not None
+    assert batches[-1].end == path.stat().st_size
+
+
+def test_a_long_file_of_somebody_else_is_given_up_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "_LOOKED_THROUGH", 10_000)
+    path = tmp_path / "h-1-2-0.0.jsonl"
+    path.write_bytes(b"somebody else's\n" * 10_000)
+    seen: list[int] = []
+
+    def noting(segment: Segment, offset: int, size: int) -> Iterator[tuple[bytes, int]]:
+        for block, length in stretches(segment, offset, size):
+            seen.append(length)
+            yield block, length
+
+    monkeypatch.setattr(reader, "stretches", noting)
+    (batch,) = read(segment(path), size=1_000)
+    assert batch.end == 0
+    assert "is not a journal" in str(batch.problem)
+    assert sum(seen) < 12_000
