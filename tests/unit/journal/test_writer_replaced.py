@@ -5,6 +5,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -70,8 +71,13 @@ def steps(folder: Path) -> list[int]:
     return sorted(found)
 
 
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+def still_open(folder: Path) -> list[str]:
+    """The files in a folder, deleted ones too, that this process holds open."""
+    found = []
+    for one in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            found.append(os.readlink(f"/proc/self/fd/{one}"))
+    return [path for path in found if path.startswith(str(folder))]
 
 
 @pytest.fixture
@@ -85,10 +91,9 @@ def away(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def nothing_stays_open() -> object:
-    before = descriptors()
+def nothing_stays_open(tmp_path: Path) -> object:
     yield
-    assert descriptors() == before
+    assert still_open(tmp_path) == []
 
 
 def refuse_once(monkeypatch: pytest.MonkeyPatch) -> None:
