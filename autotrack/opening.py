@@ -64,7 +64,7 @@ def init(
             key=show(mode),
         )
     if mode == "disabled" or not session.recording():
-        run = _disabled_run(wanted)
+        run = unrecorded_run(wanted)
     else:
         run = _inherited() or _adopt(wanted) or attach() or open_root(wanted, "init")
         watch_exit(run)
@@ -295,7 +295,8 @@ def _default_name() -> str:
     return stem if stem and not stem.startswith("-") else "run"
 
 
-def _disabled_run(wanted: Wanted) -> Run:
+def unrecorded_run(wanted: Wanted) -> Run:
+    """A run that keeps nothing: what is written to it is lost."""
     facts = Start(
         wanted.name or "disabled", wanted.project, None, wanted.group, wanted.tags, wanted.notes, "disabled"
     )

@@ -8,7 +8,7 @@ from autotrack import background, loads, session
 from autotrack.ending import status_of
 from autotrack.guard import attempt, guarded, warn
 from autotrack.layout import Layout, find_store
-from autotrack.opening import Wanted, open_root, resume_word
+from autotrack.opening import Wanted, open_root, resume_word, unrecorded_run
 from autotrack.options import Options
 from autotrack.process import is_worker, rank
 from autotrack.resuming import Origin, origin_of
@@ -51,6 +51,15 @@ class Training:
                 self.run.finish(status, None if status == "finished" else error, wait=False)
 
 
+class Unrecorded(Training):
+    """A training whose record could not be begun: nothing of it is kept, and no training inside of it is taken for one of its own."""
+
+    def __init__(self, name: str | None, options: Options) -> None:
+        wanted = Wanted(options.project, options.name or name)
+        super().__init__(unrecorded_run(wanted), owned=False)
+        session.set_current(self._run_before)  # what the user logs belongs where it did
+
+
 def begin_training(
     framework: str,
     *,
@@ -62,7 +71,8 @@ def begin_training(
 ) -> Training | None:
     """Begin to record a training; None where nothing is to be recorded. Never raises.
 
-    Nothing is recorded inside `disabled()`, in workers and ranks above 0, and (`nested="ignore"`) inside another training.
+    Nothing is recorded inside `disabled()`, in workers and ranks above 0, inside a training whose record could not be begun, and
+    (`nested="ignore"`) inside another training.
     With no run open it is a run of its own. Inside `init()` or under the launcher the first training is recorded in that
     run, each further one in a child run. `checkpoint`: what the framework resumes from. With no run open, the run that wrote it
     is gone on with, unless that is a training of another framework or project, or one that goes on itself; a run that
@@ -72,10 +82,12 @@ def begin_training(
         return None
     if nested == "ignore" and session.training() is not None:
         return None
+    if isinstance(session.training(), Unrecorded):
+        return None
     begun: Training | None = attempt(
         "beginning the record of a training", _begin, framework, name, config, options, checkpoint
     )
-    return begun
+    return begun or attempt("going on without the record of a training", Unrecorded, name, options)
 
 
 def in_training() -> bool:

@@ -1,12 +1,12 @@
 """What is recorded for a trainer: a fit, or an evaluation without one."""
 
-from collections.abc import Iterable
 from time import perf_counter
 from typing import Any
 from weakref import ref
 
 from autotrack import background
 from autotrack.callback import AutoTrack, ByIdentity, Recording, open_run
+from autotrack.guard import attempt
 from autotrack.integrations._lightning_facts import config_of, summary_of
 from autotrack.integrations._lightning_steps import Rates, Window, rows_of
 from autotrack.integrations._lightning_stop import stop_facts
@@ -16,6 +16,7 @@ from autotrack.opening import attach
 from autotrack.options import Options
 from autotrack.process import is_worker
 from autotrack.run import Run
+from autotrack.session import recording
 from autotrack.training import begin_training
 
 
@@ -36,6 +37,10 @@ class Fit(Recording):
         self.rates = Rates()
         self.window.begin()
         self.epoch_began = perf_counter()
+        self.launched = False
+        """Whether other processes train, which this one has launched: it knows nothing of their steps."""
+        self._reached: tuple[int, int] | None = None
+        """Steps and epochs at its end."""
 
     def begin_epoch(self) -> None:
         """An epoch of training begins."""
@@ -69,9 +74,41 @@ class Fit(Recording):
         if due and values:
             self.run.log(values, step)
 
-    def epoch_times(self) -> dict[str, float]:
-        """How long the epoch took that ends, validations included."""
-        return {"auto/epoch_time": perf_counter() - self.epoch_began}
+    def log_epoch(self, trainer: Any, values: dict[str, Any]) -> None:
+        """Record the values of an epoch of training or validation that ends, and how long it took, validations included."""
+        step = steps_of(trainer)
+        if values:
+            values.setdefault("epoch", trainer.current_epoch)
+        if trainer.training:
+            values["auto/epoch_time"] = perf_counter() - self.epoch_began
+            # The steps are counted on before the epoch's values go to the loggers, and Lightning counts back for them.
+            step = max(0, step - 1)
+        self.log(values, step)
+
+    def log_after(self, values: dict[str, Any]) -> None:
+        """Record what its module is found to be worth by another trainer, at the step that it has reached."""
+        if self.trainer is not None and not self.launched:
+            self._log_at(values, steps_of(self.trainer), self.trainer.current_epoch)
+        elif self._reached is not None:
+            self._log_at(values, *self._reached)
+        elif recording():
+            background.submit(lambda: self._log_looked_up(values))
+
+    def _log_at(self, values: dict[str, Any], step: int, epoch: int) -> None:
+        self.log({"epoch": epoch} | values, step)
+
+    def _log_looked_up(self, values: dict[str, Any]) -> None:
+        """On the helper thread: what other processes have reached is known from the record only."""
+        if self._reached is None:
+            self._reached = attempt("looking up the last step of a fit", self._look_up, default=(0, 0))
+        self._log_at(values, *self._reached)
+
+    def _look_up(self) -> tuple[int, int]:
+        known = self.run.metrics
+        found = [known[key] for key in ("auto/loss", "auto/epoch_time") if key in known]
+        steps = max((each.last_step or 0 for each in found), default=-1) + 1
+        epochs = known["auto/epoch_time"].count if "auto/epoch_time" in known else 0
+        return steps, epochs
 
     def tell_stop(self, trainer: Any, error: BaseException | None = None) -> None:
         """Record what ended the training; a score on an accelerator is read by the helper thread."""
@@ -85,6 +122,8 @@ class Fit(Recording):
     def finish(self, error: BaseException | None = None) -> None:
         if pruned(self.error or error):
             self.error = error = None
+        if self.trainer is not None and not self.launched:
+            self._reached = steps_of(self.trainer), self.trainer.current_epoch
         super().finish(error)
         self.values.clear()
         self.tracker = self.trainer = self.strategy = None
@@ -108,17 +147,17 @@ class Evaluation:
 
     def log(self, values: dict[str, Any], step: int) -> None:
         """Record values where they belong."""
-        if not values:
-            return
-        if not self._sought:
-            self._sought = True
-            self._target = self._seek(self._trainer())
-        if self._target is not None:
-            self._target.log(values, step=step)
+        target = self._find() if values else None
+        if target is not None:
+            target.log(values, step=step)
 
-    def epoch_times(self) -> dict[str, float]:
-        """An evaluation has no epochs of training."""
-        return {}
+    def log_epoch(self, trainer: Any, values: dict[str, Any]) -> None:
+        """Record what was computed of all batches, at the step that the module was trained to."""
+        target = self._find() if values else None
+        if isinstance(target, Fit) and (target.launched or self._fits.get(trainer) is not target):
+            target.log_after(values)
+        elif target is not None:
+            target.log({"epoch": trainer.current_epoch} | values, step=steps_of(trainer))
 
     def finish(self, error: BaseException | None = None) -> None:
         """The evaluation is over."""
@@ -126,12 +165,21 @@ class Evaluation:
         if self._own is not None:
             self._own.finish(self.error or error)
 
+    def _find(self) -> Recording | Run | None:
+        if not self._sought:
+            self._sought = True
+            self._target = self._seek(self._trainer())
+        return self._target
+
     def _seek(self, trainer: Any) -> Recording | Run | None:
-        """The run of the fit of this trainer or module; else the open run; else, for an AutoTrack made by hand, a new one."""
+        """The run of the module's last fit, or, of a module that was loaded anew, of the trainer's; else the open run; else, for an
+        AutoTrack made by hand, a new one.
+        """
         module = trainer.lightning_module
-        fit = self._fits.get(trainer)
-        if fit is None or fit.kind is not type(module):
-            fit = self._modules.get(module)
+        fit = self._modules.get(module)
+        if fit is None:
+            fit = self._fits.get(trainer)
+            fit = fit if fit is not None and fit.kind is type(module) else None
         target: Recording | Run | None = fit or open_run()
         options = self.tracker.options
         if target is None and self.tracker.by_hand and options is not None:
@@ -167,7 +215,7 @@ def begin_recording(
     training = begin_training(
         "lightning",
         name=type(module).__name__,
-        config=config_of(trainer, module, own=_ours(trainer.callbacks)),
+        config=_config(trainer, module),
         options=options,
         nested="child",
         checkpoint=checkpoint,
@@ -188,20 +236,26 @@ def steps_of(trainer: Any) -> int:
     return int(trainer.fit_loop.epoch_loop._batches_that_stepped)
 
 
+def launches(trainer: Any) -> bool:
+    """Whether it works in processes that it spawns or forks; in one of these it says so too."""
+    return "MultiProcessing" in type(getattr(trainer.strategy, "launcher", None)).__name__
+
+
 def _begin(trainer: Any, module: Any, options: Options) -> Recording | None:
     training = begin_training(
         "lightning",
         name=type(module).__name__,
-        config=config_of(trainer, module, own=_ours(trainer.callbacks))
-        | {"evaluation": trainer.state.fn.value},
+        config=_config(trainer, module) | {"evaluation": trainer.state.fn.value},
         options=options,
         nested="child",
     )
     return Recording(training, supervised=True) if training is not None else None
 
 
-def _ours(callbacks: Iterable[Any]) -> list[AutoTrack]:
-    return [callback for callback in callbacks if isinstance(callback, AutoTrack)]
+def _config(trainer: Any, module: Any) -> dict[str, Any]:
+    own = [callback for callback in trainer.callbacks if isinstance(callback, AutoTrack)]
+    config: dict[str, Any] = attempt("describing a trainer", config_of, trainer, module, own=own, default={})
+    return config
 
 
 def _is_settled(value: Any) -> bool:

@@ -26,8 +26,9 @@ class Window:
         self._began, self._fetching = perf_counter(), None
 
     def lose(self) -> None:
-        """Something else ran inside; the step that goes on is not timed."""
-        self._began = None
+        """Something else ran inside: its batches are none of the step that goes on, which is not timed."""
+        self._loss, self._batches, self._samples, self.filled = None, 0, 0, False
+        self._began, self._fetching = None, None
 
     def pause(self) -> None:
         """A validation begins."""

@@ -85,6 +85,21 @@ def epoch_values(results: Mapping[str, Any] | None) -> dict[str, Any]:
     return found
 
 
+def brought_back(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """Of callback metrics: the values that were not there before, under the names that Lightning gives its loggers.
+
+    What is logged for steps and epochs is there twice, as `loss` and as `loss_epoch`.
+    """
+    new = {key: plain(value) for key, value in after.items() if value is not before.get(key)}
+    found: dict[str, Any] = {}
+    for key, value in new.items():
+        name, mark, loader = key.partition("/dataloader_idx_")
+        twin = new.get(f"{name}_epoch{mark}{loader}")
+        if value is not None and repr(value) != repr(twin):
+            found[key] = value
+    return found
+
+
 def name_of(meta: Any, on_step: bool) -> str:
     """The name that Lightning gives its loggers."""
     name = str(meta.forked_name(on_step))

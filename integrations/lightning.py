@@ -13,11 +13,13 @@ it ends when `Trainer.fit` returns or raises. Recorded are:
 - as config the hyper-parameters of module and datamodule, the facts of trainer, optimizers, model, callbacks and data, and at
   the end under `stopped` what ended the training; as a table the parts of the model.
 
-`trainer.validate` and `trainer.test` after the fit log into its run, also from another trainer with the same module. Without
-one they log into the run that is open, and a trainer with an AutoTrack of its own has a run for them if there is none.
+`trainer.validate` and `trainer.test` log into the run of the module's last fit, at the step that it has reached, also from
+another trainer. Without one they log into the run that is open, and a trainer with an AutoTrack of its own has a run for them
+if there is none.
 Nothing is computed for it: the values are taken from Lightning's result collection just after Lightning has filled it,
 so no rank waits for another, and no metric is computed or reset at another time than without us. Only global rank 0 records;
-under `ddp_spawn` and `ddp_fork` the parent opens the run and rank 0 writes to it.
+under `ddp_spawn` and `ddp_fork` the parent opens the run and rank 0 writes to it, and of an evaluation the parent records the
+epoch values that Lightning brings back to it.
 """
 
 import sys
@@ -27,12 +29,13 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 from autotrack.callback import Adapter, AutoTrack, ByIdentity, Watch, first_of
+from autotrack.guard import attempt
 from autotrack.integration import Integration
 from autotrack.integrations._lightning_checkpoints import Checkpoints, load, of_a_search
 from autotrack.integrations._lightning_fabric import Fabrics
-from autotrack.integrations._lightning_runs import Evaluation, Fit, begin_recording, steps_of
+from autotrack.integrations._lightning_runs import Evaluation, Fit, begin_recording, launches, steps_of
 from autotrack.integrations._lightning_steps import Window
-from autotrack.integrations._lightning_values import epoch_values, plain
+from autotrack.integrations._lightning_values import brought_back, epoch_values, plain
 from autotrack.patcher import Call
 from autotrack.run import Run
 
@@ -96,7 +99,7 @@ class LightningWatch(Watch):
         if top == "pytorch_lightning" and fabric is not None:
             self.fabrics.install(self.patcher, fabric)
 
-    def begin(self, call: Call) -> Callable[[Call], None] | None:
+    def enter(self, call: Call) -> Callable[[Call], None] | None:
         """While autolog is on, a trainer without an AutoTrack has one for the time of the call, before its own callbacks."""
         trainer = call.args[0]
         if self.inside.get(trainer):
@@ -121,22 +124,43 @@ class LightningWatch(Watch):
 
         return end
 
-    def begin_fit(self, call: Call) -> Callable[[Call], None] | None:
-        """As `begin`; of a fit in processes that this one spawns or forks only what they write is left, so its run begins here."""
+    def begin(self, call: Call) -> Callable[[Call], None] | None:
+        """`validate` or `test`: of one in processes that this one spawns or forks, what Lightning brings back is recorded here."""
         trainer = call.args[0]
-        end = self.begin(call)
-        launcher = type(getattr(trainer.strategy, "launcher", None)).__name__
-        if end is not None and "MultiProcessing" in launcher and not trainer.fast_dev_run:
+        end = self.enter(call)
+        tracker = first_of(trainer.callbacks)
+        if end is None or tracker is None or trainer.fast_dev_run or not launches(trainer):
+            return end
+        before = dict(trainer.callback_metrics)
+
+        def record() -> None:
+            evaluation = Evaluation(trainer, tracker, self.fits, self.modules)
+            self.evaluations.set(trainer, evaluation)
+            evaluation.log_epoch(trainer, brought_back(before, trainer.callback_metrics))
+
+        def record_and_end(call: Call) -> None:
+            if call.error is None:
+                attempt("recording an evaluation of other processes", record)
+            end(call)
+
+        return record_and_end
+
+    def begin_fit(self, call: Call) -> Callable[[Call], None] | None:
+        """As `enter`; of a fit in processes that this one spawns or forks only what they write is left, so its run begins here."""
+        trainer = call.args[0]
+        end = self.enter(call)
+        if end is not None and launches(trainer) and not trainer.fast_dev_run:
             tracker = first_of(trainer.callbacks)
             if tracker is not None:
-                self.record(trainer, (*call.args[1:], call.kwargs.get("model"))[0], tracker)
+                self.record(trainer, (*call.args[1:], call.kwargs.get("model"))[0], tracker, launched=True)
         return end
 
-    def record(self, trainer: Any, module: Any, tracker: AutoTrack) -> None:
-        """A training begins."""
+    def record(self, trainer: Any, module: Any, tracker: AutoTrack, launched: bool = False) -> None:
+        """A training begins, here or in processes that are launched for it."""
         supervised, checkpoint = self.inside.get(trainer) is not None, self.resumed.get(trainer)
         fit = begin_recording(trainer, module, tracker, supervised, checkpoint)
         if fit is not None:
+            fit.launched = launched
             self.fits.set(trainer, fit)
             self.modules.set(module, fit)
             self.latest = fit
@@ -173,15 +197,9 @@ class LightningWatch(Watch):
         """Lightning has computed the values of an epoch of training, validation or test."""
         trainer = args[0].trainer
         target = self._target(trainer)
-        if target is None:
-            return
-        values = epoch_values(trainer._results)
-        if values:
-            values.setdefault("epoch", trainer.current_epoch)
-        if trainer.training:
-            values |= target.epoch_times()
-        # The steps are counted on before the epoch's values go to the loggers, and Lightning counts back for them.
-        target.log(values, max(0, steps_of(trainer) - 1) if trainer.training else steps_of(trainer))
+        # What a launched evaluation gives is recorded by the process that launched it.
+        if target is not None and not (isinstance(target, Evaluation) and launches(trainer)):
+            target.log_epoch(trainer, epoch_values(trainer._results))
 
     def rates_read(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """A LearningRateMonitor has read what it gives the loggers."""

@@ -1,8 +1,6 @@
 """Lightning in both namespaces: what is recorded equals what Lightning computes, and the training is the untracked one."""
 
 import random
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -328,52 +326,3 @@ def test_does_not_keep_the_module_alive(store, pl):
     made = trainer(pl, [tracker])
     made.fit(model(pl), data())
     assert not {"log", "log_dict"} & set(vars(tracker))
-
-
-SEVERAL = """
-import warnings
-import autotrack, torch
-import lightning.pytorch as pl
-from torch.utils.data import DataLoader, TensorDataset
-
-class Net(pl.LightningModule):
-    def __init__(self):
-        super().__init__()
-        self.layer = torch.nn.Linear(4, 1)
-    def training_step(self, batch, batch_idx):
-        loss = ((self.layer(batch[0]) - batch[1]) ** 2).mean()
-        self.log("loss", loss, on_step=True, on_epoch=True, sync_dist=True)
-        return loss
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.1)
-
-if __name__ == "__main__":
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
-    rows = DataLoader(TensorDataset(torch.randn(32, 4), torch.randn(32, 1)), batch_size=8)
-    quiet = dict(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
-    trainer = pl.Trainer(devices=2, strategy=STRATEGY, max_epochs=1, enable_checkpointing=False,
-                         callbacks=[autotrack.AutoTrack()], **quiet)
-    trainer.fit(Net(), rows)
-    if trainer.global_rank == 0:
-        print("reference", trainer.callback_metrics["loss_epoch"].item())
-"""
-
-
-@pytest.mark.parametrize(
-    "strategy",
-    ["ddp_fork", *(pytest.param(name, marks=pytest.mark.proof) for name in ("ddp", "ddp_spawn"))],
-)
-def test_several_processes_make_one_run_and_none_waits_for_another(store, tmp_path, strategy):
-    script = tmp_path / "several.py"
-    script.write_text(SEVERAL.replace("STRATEGY", repr(strategy)))
-    done = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=200, cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    (reference,) = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("reference")]
-    run = only_run()
-    assert run.status == "finished"
-    assert points(run, "loss_epoch") == [(1, float(reference))]
-    assert [step for step, _ in points(run, "loss_step")] == [0, 1]
-    assert [step for step, _ in points(run, "auto/loss")] == [0, 1]

@@ -135,11 +135,29 @@ def test_a_lone_test_has_a_run_where_an_autotrack_was_given(store, pl):
     assert [step for step, _ in points(run, "test")] == [0]
 
 
-def test_another_trainer_tests_the_module_into_the_run_of_its_fit(store, pl, arm):
+def test_another_trainer_tests_the_module_into_the_run_of_its_fit_where_that_ended(store, pl, arm):
     net = model(pl)
-    trainer(pl, arm()).fit(net, data())
+    trainer(pl, arm(), max_epochs=2).fit(net, data())
     trainer(pl, arm()).test(net, data(), verbose=False)
-    assert len(points(only_run(), "test")) == 1
+    run = only_run()
+    assert [step for step, _ in points(run, "test")] == [6]
+    assert points(run, "epoch")[-1] == (6, 2)
+
+
+def test_a_test_belongs_to_the_fit_of_its_module_before_that_of_its_trainer(store, pl, arm):
+    first = model(pl, lr=0.1)
+    second, loaded_anew = type(first)(lr=0.2), type(first)(lr=0.3)
+    trained_first = trainer(pl, arm())
+    trained_first.fit(first, data())
+    trainer(pl, arm(), max_epochs=2).fit(second, data())
+    trained_first.test(second, data(), verbose=False)
+    runs = {run.config["lr"]: run for run in autotrack.runs()}
+    assert "test" not in runs[0.1].metrics
+    assert [step for step, _ in points(runs[0.2], "test")] == [6]
+    trained_first.test(loaded_anew, data(), verbose=False)
+    runs = {run.config["lr"]: run for run in autotrack.runs()}
+    assert [step for step, _ in points(runs[0.1], "test")] == [3]
+    assert len(points(runs[0.2], "test")) == 1
 
 
 def test_an_autotrack_of_the_module_itself_records(store, pl):

@@ -1,6 +1,7 @@
 """Lightning: searches for a learning rate or a batch size are no trainings."""
 
 import importlib
+from typing import Any
 
 import pytest
 import torch
@@ -78,3 +79,31 @@ def test_what_a_search_saves_for_itself_is_no_checkpoint_of_the_open_run(store, 
         made.save_checkpoint(tmp_path / "mine.ckpt")
     assert [one.path for one in only_run().checkpoints] == [str(tmp_path / "mine.ckpt")]
     assert not [key for key in only_run().metrics if not key.startswith("system/")]
+
+
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_a_search_in_the_middle_of_a_fit_leaves_nothing_in_the_values_of_its_steps(
+    store, pl, arm, tmp_path, accumulated
+):
+    class AtEachEpoch(pl.callbacks.LearningRateFinder):
+        def on_fit_start(self, *facts: Any) -> None:
+            pass
+
+        def on_train_epoch_start(self, made: Any, module: Any) -> None:
+            self.lr_find(made, module)
+
+    losses: list[float] = []
+    watch = pl.callbacks.LambdaCallback(
+        on_train_batch_end=lambda made, module, outputs, *facts: losses.append(float(outputs["loss"]))
+    )
+    finder = AtEachEpoch(num_training_steps=7, max_lr=0.01, early_stop_threshold=None)
+    settings = {"max_epochs": 2, "accumulate_grad_batches": accumulated, "default_root_dir": tmp_path}
+    net = model(pl, lambda net: torch.optim.SGD(net.parameters(), lr=net.hparams["lr"]), lr=0.1)
+    trainer(pl, [*arm(), finder, watch], **settings).fit(net, data(16))
+    run = only_run()
+    # What Lightning hands to callbacks is divided by the number of accumulated batches.
+    sums = [sum(losses[at : at + accumulated]) for at in range(0, len(losses), accumulated)]
+    assert points(run, "auto/loss") == [(step, pytest.approx(loss)) for step, loss in enumerate(sums)]
+    times, speeds = points(run, "auto/step_time"), points(run, "auto/samples_per_second")
+    assert times
+    assert speeds == [(step, pytest.approx(4 * accumulated / took)) for step, took in times]

@@ -109,6 +109,33 @@ def test_names_steps_and_values_are_those_of_a_logger(store, pl, settings):
     assert set(points(run, "odd")) <= set(told_again)
 
 
+@pytest.mark.parametrize("forward", [True, False], ids=["forward", "update"])
+def test_a_metric_object_is_what_it_computes_of_all_batches(store, pl, arm, forward):
+    net, logger = model(pl), memory(pl)
+    net.error, net.worst = torchmetrics.MeanSquaredError(), torchmetrics.MaxMetric()
+
+    def check(batch: Any, batch_idx: int) -> None:
+        found, wanted = net.head(net.body(batch[0])), batch[1]
+        (net.error if forward else net.error.update)(found, wanted)
+        (net.worst if forward else net.worst.update)((found - wanted).abs())
+        net.log("error", net.error, on_epoch=True)
+        net.log("worst", net.worst, on_step=forward, on_epoch=True, batch_size=len(wanted))
+
+    net.validation_step = net.test_step = check
+    made = trainer(pl, arm(), max_epochs=2, logger=logger, log_every_n_steps=1)
+    made.fit(net, data(), data(10))
+    made.test(net, data(10), verbose=False)
+    run = only_run()
+    x, y = data(10).dataset.tensors
+    difference = net.head(net.body(x)) - y
+    worst = "worst_epoch" if forward else "worst"
+    for key, value in (("error", (difference**2).mean()), (worst, difference.abs().max())):
+        assert [step for step, _ in points(run, key)] == [2, 5, 6]
+        assert [number for _, number in points(run, key)][1:] == [pytest.approx(value.item())] * 2
+    for key in ("error", worst, *["worst_step"] * forward):
+        assert points(run, key) == [(step, number) for name, step, number in logger.seen if name == key]
+
+
 def test_manual_optimization_with_accumulation_of_ones_own(store, pl, arm):
     net = model(pl)
     losses: list[float] = []

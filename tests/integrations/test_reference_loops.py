@@ -82,6 +82,36 @@ def test_lightning_accumulating_over_a_resume(store, tmp_path):
     assert in_force(run, "auto/lr", range(6)) == pytest.approx(rates)
 
 
+def test_lightning_resumed_in_the_middle_of_an_epoch(store, tmp_path):
+    rows = tiny_lightning.data(16)
+    net = tiny_lightning.model(pl, falling)
+    twin = copy.deepcopy(net)
+    saver = pl.callbacks.ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=2, save_top_k=-1)
+    first = tiny_lightning.trainer(pl, [autotrack.AutoTrack(), saver], enable_checkpointing=True)
+    first.fit(net, rows)
+    second = tiny_lightning.trainer(pl, [autotrack.AutoTrack()], max_epochs=2)
+    second.fit(tiny_lightning.model(pl, falling), rows, ckpt_path=tmp_path / "step=2.ckpt", **UNSAFE)
+
+    made = falling(twin)
+    optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
+    losses, rates = [], []
+    batches = list(rows)
+    for batch in (*batches[:2], *batches[:2], *batches):  # the loader of the resumed epoch begins anew
+        loss = twin.loss(batch)
+        loss.backward()
+        losses.append(loss.item())
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+    run = only_run()
+    assert run.attempts == 2
+    for key in ("loss", "auto/loss"):
+        assert points(run, key) == [(step, pytest.approx(loss, **CLOSE)) for step, loss in enumerate(losses)]
+    assert in_force(run, "auto/lr", range(8)) == pytest.approx(rates)
+    assert [(one.run, one.step) for one in run.inputs if one.role == "checkpoint"] == [(run.id, 2)]
+
+
 class Duel(pl.LightningModule):
     """Two optimizers by hand: one a batch for the body, one every second batch for the head."""
 
