@@ -27,12 +27,14 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 from autotrack.callback import Adapter, AutoTrack, ByIdentity, Watch, first_of
+from autotrack.guard import guarded
 from autotrack.integration import Integration
 from autotrack.integrations._lightning_checkpoints import Checkpoints, load, of_a_search
 from autotrack.integrations._lightning_fabric import Fabrics
 from autotrack.integrations._lightning_runs import Evaluation, Fit, begin_recording, steps_of
 from autotrack.integrations._lightning_steps import Window
 from autotrack.integrations._lightning_values import epoch_values, plain
+from autotrack.integrations._lightning_writes import Writes
 from autotrack.patcher import Call
 from autotrack.run import Run
 
@@ -60,12 +62,14 @@ class LightningWatch(Watch):
         self.modules: ByIdentity[Fit] = ByIdentity()
         self.evaluations: ByIdentity[Evaluation] = ByIdentity()
         self.inside: ByIdentity[bool] = ByIdentity()
-        self.fabrics = Fabrics(self)
-        self.checkpoints = Checkpoints(self.run_of)
+        self.writes = Writes()
+        self.fabrics = Fabrics(self, self.writes)
+        self.checkpoints = Checkpoints(self.run_of, self.writes)
         self.resumed: ByIdentity[Any] = ByIdentity()
         """By trainer: the checkpoint that its fit goes on from."""
 
     def _install(self, module: ModuleType) -> None:
+        self.writes.install(self.patcher)
         if "Trainer" not in vars(module):
             self.fabrics.install(self.patcher, module)
             return
@@ -112,6 +116,8 @@ class LightningWatch(Watch):
             self.inside.drop(trainer)
             if added is not None:
                 trainer.callbacks[:] = [each for each in trainer.callbacks if each is not added]
+            with guarded("noting what another thread has saved"):
+                self.writes.settle(trainer.strategy)
             for recording in (self.fits.get(trainer), self.evaluations.get(trainer)):
                 if recording is not None:
                     recording.finish(call.error)
