@@ -51,7 +51,7 @@ class LightningWatch(Watch):
     """Sees fits and evaluations begin and end, and what Lightning hands to its loggers."""
 
     name: ClassVar[str] = "lightning"
-    targets: ClassVar[tuple[str, ...]] = _TARGETS
+    targets: ClassVar[tuple[str, ...]] = (*_TARGETS, *_LOADERS)
     supports: ClassVar[dict[str, str]] = _SUPPORTS
 
     def __init__(self) -> None:
@@ -70,6 +70,9 @@ class LightningWatch(Watch):
 
     def _install(self, module: ModuleType) -> None:
         self.writes.install(self.patcher)
+        if module.__name__ in _LOADERS:
+            self.patcher.observe(module, "_load_from_checkpoint", load)
+            return
         if "Trainer" not in vars(module):
             self.fabrics.install(self.patcher, module)
             return
@@ -352,13 +355,10 @@ class LightningIntegration(Integration):
     """`autolog()` for Lightning."""
 
     name: ClassVar[str] = "lightning"
-    targets: ClassVar[tuple[str, ...]] = (*_TARGETS, *_LOADERS)
+    targets: ClassVar[tuple[str, ...]] = _TARGETS
     supports: ClassVar[dict[str, str]] = _SUPPORTS
 
     def _install(self, module: ModuleType) -> None:
-        if module.__name__ in _LOADERS:
-            self.patcher.observe(module, "_load_from_checkpoint", load)
-            return
         LightningCallback.watch.follow(self)
 
     def _uninstall(self) -> None:
