@@ -19,23 +19,28 @@ _seen: deque[str] = deque(maxlen=20)
 """What was loaded while no run was open, for the next training of this process."""
 
 
-def loaded(path: str | os.PathLike[str]) -> None:
-    """A checkpoint was loaded: an input of the open run, or of the next training. What a training itself loads is none."""
+def loaded(path: str | os.PathLike[str], run_of: Callable[[], "Run | None"] = session.active_run) -> None:
+    """A checkpoint was loaded: an input of the open run, or of the next training. What a training itself loads is none.
+
+    `run_of` says which run that is, if it is not the active one.
+    """
     if session.training() is not None or saves.is_enclosed() or not session.recording():
         return
     place = os.path.abspath(os.fspath(path))
     if not os.path.exists(place):
         return
-    run = session.active_run()
+    run = run_of()
     if run is not None:
         _note(run, place)
     elif place not in _seen:
         _seen.append(place)
 
 
-def loading(path: str | os.PathLike[str]) -> Callable[[], None]:
+def loading(
+    path: str | os.PathLike[str], run_of: Callable[[], "Run | None"] = session.active_run
+) -> Callable[[], None]:
     """A framework begins to load a checkpoint, by whatever it calls for that; what is returned ends it."""
-    loaded(path)
+    loaded(path, run_of)
     return saves.enclose()
 
 

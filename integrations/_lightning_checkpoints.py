@@ -13,6 +13,7 @@ from typing import Any
 from autotrack import loads, saves
 from autotrack.callback import ByIdentity, open_run
 from autotrack.guard import warn
+from autotrack.integrations._lightning_writes import Writes
 from autotrack.patcher import Call, Patcher
 from autotrack.run import Run
 
@@ -24,8 +25,9 @@ _told: set[str] = set()
 class Checkpoints:
     """Notes what a trainer saves, links and removes, in the run of its fit."""
 
-    def __init__(self, run_of: Callable[[Any], Run | None]) -> None:
+    def __init__(self, run_of: Callable[[Any], Run | None], writes: Writes) -> None:
         self._run_of = run_of
+        self._writes = writes
         self._savers: ByIdentity[Any] = ByIdentity()
         """By trainer: the ModelCheckpoint that saves just now."""
 
@@ -46,37 +48,28 @@ class Checkpoints:
         """`trainer.save_checkpoint(filepath, …)`."""
         trainer = call.args[0]
         path = call.kwargs["filepath"] if len(call.args) < 2 else call.args[1]
-        run = self._writes(trainer)
+        run = self._run(trainer)
         if run is None or of_a_search(path):
             return None
         saver = self._savers.get(trainer)
-        facts = {
-            "overwrites": os.path.lexists(path),
-            "step": trainer.global_step,
-            "epoch": trainer.current_epoch,
-        }
+        facts = {"step": trainer.global_step, "epoch": trainer.current_epoch}
         if saver is not None:
             facts |= {"by": type(saver).__name__, **_score(saver, os.fspath(path))}
         _warn_of_moves(os.path.dirname(os.path.abspath(path)))
-        release = saves.enclose()
-
-        def end(call: Call) -> None:
-            release()
-            if call.error is None:
-                saves.saved(run, path, **facts)
-
-        return end
+        return self._writes.begin(run, trainer.strategy, path, facts)
 
     def link(self, call: Call) -> Callable[[Call], None] | None:
         """`ModelCheckpoint._link_checkpoint(trainer, filepath, linkpath)`."""
         by_name = [call.kwargs[name] for name in ("trainer", "filepath", "linkpath") if name in call.kwargs]
         trainer, target, path = [*call.args, *by_name][-3:]
-        run = self._writes(trainer)
+        run = self._run(trainer)
         if run is None or os.path.abspath(path) == os.path.abspath(target):
             return None
 
         def end(call: Call) -> None:
-            if call.error is None:
+            if call.error is None and not self._writes.linked(
+                trainer.strategy, path, target, "ModelCheckpoint"
+            ):
                 saves.linked(run, path, target, by="ModelCheckpoint")
 
         return end
@@ -84,9 +77,7 @@ class Checkpoints:
     def remove(self, call: Call) -> Callable[[Call], None] | None:
         """`strategy.remove_checkpoint(filepath)`: newer or better ones took its place."""
         strategy, path = call.args[0], call.kwargs["filepath"] if len(call.args) < 2 else call.args[1]
-        run = (
-            self._writes(strategy.lightning_module.trainer) if strategy.lightning_module is not None else None
-        )
+        run = self._run(strategy.lightning_module.trainer) if strategy.lightning_module is not None else None
         if run is None or of_a_search(path):
             return None
         saves.going(run, path)
@@ -99,7 +90,7 @@ class Checkpoints:
 
         return end
 
-    def _writes(self, trainer: Any) -> Run | None:
+    def _run(self, trainer: Any) -> Run | None:
         """The run that this process notes the trainer's files in."""
         return self._run_of(trainer) or open_run() if trainer.is_global_zero else None
 

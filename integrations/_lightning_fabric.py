@@ -5,21 +5,26 @@ Fabric says nothing of its end. The run ends with the function that `fabric.laun
 it began; else when the Fabric is gone, which is the garbage collector's choice, for it refers to itself; else with the process,
 whose status it has then. Until then it encloses nothing: the next Fabric has a run beside it.
 
+What `fabric.save` writes is a checkpoint of that run, or of the one that is open; what `fabric.load` reads, what it began from.
 Where `launch` spawns or forks processes the run begins there, and the process of rank 0 writes to it. `fabric.call` calls
 callbacks with arguments of the user's own choice; it passes an AutoTrack by.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 from weakref import finalize
 
+from autotrack import loads, saves, session
 from autotrack.callback import ByIdentity, Recording, Watch, first_of
 from autotrack.integrations._lightning_facts import model_facts, optimizer_facts
 from autotrack.integrations._lightning_runs import part_of_another
 from autotrack.integrations._lightning_values import plain
+from autotrack.integrations._lightning_writes import Writes
 from autotrack.options import Options
 from autotrack.patcher import Call, Patcher
+from autotrack.run import Run
 from autotrack.training import begin_training
 
 
@@ -42,8 +47,9 @@ class Loop(Recording):
 class Fabrics:
     """The recordings of the Fabric objects of this process."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: Watch, writes: Writes) -> None:
         self._watch = watch
+        self._writes = writes
         self._recordings: ByIdentity[Loop] = ByIdentity()
         self._config: ByIdentity[dict[str, Any]] = ByIdentity()
 
@@ -54,6 +60,9 @@ class Fabrics:
             patcher.observe(module.Fabric, name, lambda _: self._after_setup)
         patcher.observe(module.Fabric, "log_dict", self._log)
         patcher.observe(module.Fabric, "call", self._pass_by)
+        patcher.observe(module.Fabric, "save", self._save)
+        for name in ("load", "load_raw"):
+            patcher.observe(module.Fabric, name, self._load)
 
     def _launch(self, call: Call) -> Callable[[Call], None] | None:
         fabric, function = call.args[:2]
@@ -75,6 +84,33 @@ class Fabrics:
         if recording is not None and isinstance(metrics, Mapping):
             values = {key: plain(value) for key, value in metrics.items()}
             recording.record(values, None if step is None else int(step))
+
+    def _save(self, call: Call) -> Callable[[Call], None] | None:
+        """`fabric.save(path, state, …)`: when it returns, every process has written its part."""
+        fabric, path = call.args[0], _path(call)
+        known = isinstance(path, (str, os.PathLike)) and self._options(fabric) is not None
+        if not known or not session.recording():
+            return None
+        if not fabric.is_global_zero:
+            release = saves.enclose()
+            return lambda call: release()
+        run = self._run(fabric)
+        return None if run is None else self._writes.begin(run, fabric.strategy, path, {"by": "Fabric.save"})
+
+    def _load(self, call: Call) -> Callable[[Call], None] | None:
+        """`fabric.load(path, …)` and `fabric.load_raw(path, …)`."""
+        fabric, path = call.args[0], _path(call)
+        if self._options(fabric) is None or not isinstance(path, (str, os.PathLike)):
+            return None
+        is_first = fabric.is_global_zero
+        release = loads.loading(path, lambda: self._run(fabric)) if is_first else saves.enclose()
+        return lambda call: release()
+
+    def _run(self, fabric: Any) -> Run | None:
+        """The run of a Fabric's loop; before it has begun the one around it, but not that of another Fabric."""
+        recording = self._recordings.get(fabric)
+        run: Run | None = session.enclosing_run() if recording is None else recording.run
+        return run
 
     def _pass_by(self, call: Call) -> Callable[[Call], None] | None:
         fabric = call.args[0]
@@ -127,6 +163,10 @@ class Fabrics:
         if tracker is not None:
             return tracker.options
         return self._watch.autolog.options if self._watch.autolog is not None else None
+
+
+def _path(call: Call) -> Any:
+    return call.args[1] if len(call.args) > 1 else call.kwargs.get("path")
 
 
 def _metrics_and_step(metrics: Any, step: Any = None) -> tuple[Any, Any]:

@@ -29,13 +29,14 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 from autotrack.callback import Adapter, AutoTrack, ByIdentity, Watch, first_of
-from autotrack.guard import attempt
+from autotrack.guard import attempt, guarded
 from autotrack.integration import Integration
 from autotrack.integrations._lightning_checkpoints import Checkpoints, load, of_a_search
 from autotrack.integrations._lightning_fabric import Fabrics
 from autotrack.integrations._lightning_runs import Evaluation, Fit, begin_recording, launches, steps_of
 from autotrack.integrations._lightning_steps import Window
 from autotrack.integrations._lightning_values import brought_back, epoch_values, plain
+from autotrack.integrations._lightning_writes import Writes
 from autotrack.patcher import Call
 from autotrack.run import Run
 
@@ -52,7 +53,7 @@ class LightningWatch(Watch):
     """Sees fits and evaluations begin and end, and what Lightning hands to its loggers."""
 
     name: ClassVar[str] = "lightning"
-    targets: ClassVar[tuple[str, ...]] = _TARGETS
+    targets: ClassVar[tuple[str, ...]] = (*_TARGETS, *_LOADERS)
     supports: ClassVar[dict[str, str]] = _SUPPORTS
 
     def __init__(self) -> None:
@@ -63,12 +64,17 @@ class LightningWatch(Watch):
         self.modules: ByIdentity[Fit] = ByIdentity()
         self.evaluations: ByIdentity[Evaluation] = ByIdentity()
         self.inside: ByIdentity[bool] = ByIdentity()
-        self.fabrics = Fabrics(self)
-        self.checkpoints = Checkpoints(self.run_of)
+        self.writes = Writes()
+        self.fabrics = Fabrics(self, self.writes)
+        self.checkpoints = Checkpoints(self.run_of, self.writes)
         self.resumed: ByIdentity[Any] = ByIdentity()
         """By trainer: the checkpoint that its fit goes on from."""
 
     def _install(self, module: ModuleType) -> None:
+        self.writes.install(self.patcher)
+        if module.__name__ in _LOADERS:
+            self.patcher.observe(module, "_load_from_checkpoint", load)
+            return
         if "Trainer" not in vars(module):
             self.fabrics.install(self.patcher, module)
             return
@@ -115,6 +121,8 @@ class LightningWatch(Watch):
             self.inside.drop(trainer)
             if added is not None:
                 trainer.callbacks[:] = [each for each in trainer.callbacks if each is not added]
+            with guarded("noting what another thread has saved"):
+                self.writes.settle(trainer.strategy)
             for recording in (self.fits.get(trainer), self.evaluations.get(trainer)):
                 if recording is not None:
                     recording.finish(call.error)
@@ -364,13 +372,10 @@ class LightningIntegration(Integration):
     """`autolog()` for Lightning."""
 
     name: ClassVar[str] = "lightning"
-    targets: ClassVar[tuple[str, ...]] = (*_TARGETS, *_LOADERS)
+    targets: ClassVar[tuple[str, ...]] = _TARGETS
     supports: ClassVar[dict[str, str]] = _SUPPORTS
 
     def _install(self, module: ModuleType) -> None:
-        if module.__name__ in _LOADERS:
-            self.patcher.observe(module, "_load_from_checkpoint", load)
-            return
         LightningCallback.watch.follow(self)
 
     def _uninstall(self) -> None:

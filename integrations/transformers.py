@@ -46,7 +46,7 @@ class TransformersWatch(Watch):
     """Sees trainings end, and the losses of micro-batches, which no callback is told of."""
 
     name: ClassVar[str] = "transformers"
-    targets: ClassVar[tuple[str, ...]] = _TARGETS
+    targets: ClassVar[tuple[str, ...]] = (*_TARGETS, _MODELS)
     supports: ClassVar[dict[str, str]] = _SUPPORTS
 
     def __init__(self) -> None:
@@ -58,6 +58,10 @@ class TransformersWatch(Watch):
         self.trainer_class: Any = None
 
     def _install(self, module: ModuleType) -> None:
+        if module.__name__ == _MODELS:
+            self.patcher.observe(vars(module)["PreTrainedModel"], "save_pretrained", _pretrained.saved)
+            self.patcher.observe(vars(module)["PreTrainedModel"], "from_pretrained", _pretrained.load)
+            return
         self.trainer_class = trainer = module.Trainer
         self.patcher.observe(trainer, "train", self.begin_train)
         self.checkpoints.install(self.patcher, trainer)
@@ -309,9 +313,8 @@ class TransformersIntegration(Integration):
         self._default: tuple[list[Any], type] | None = None
 
     def _install(self, module: ModuleType) -> None:
+        TransformersCallback.watch.follow(self)
         if module.__name__ == _MODELS:
-            self.patcher.observe(vars(module)["PreTrainedModel"], "save_pretrained", _pretrained.saved)
-            self.patcher.observe(vars(module)["PreTrainedModel"], "from_pretrained", _pretrained.load)
             return
         integration = self
 
@@ -325,7 +328,6 @@ class TransformersIntegration(Integration):
         defaults: list[Any] = module.DEFAULT_CALLBACKS
         defaults.append(AutoTrackByDefault)
         self._default = (defaults, AutoTrackByDefault)
-        TransformersCallback.watch.follow(self)
 
     def _uninstall(self) -> None:
         TransformersCallback.watch.unfollow()

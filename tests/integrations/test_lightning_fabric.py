@@ -1,15 +1,18 @@
 """Fabric: a loop of the user's own that logs has a run, and it ends where something tells its end."""
 
 import gc
+import importlib
 from typing import Any
 
 import pytest
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.strategies import SingleDeviceStrategy
 from python_process import answer
 from warm_process import warm
 
 import autotrack
+from autotrack import background, sealing
 from autotrack.testing import only_run, points
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -120,6 +123,7 @@ def test_logs_nothing_opens_nothing(store):
 FAILS = """
 import autotrack
 from lightning.fabric import Fabric
+from lightning.fabric.strategies import SingleDeviceStrategy
 
 fabric = Fabric(accelerator="cpu", devices=1, callbacks=[autotrack.AutoTrack()])
 fabric.log("loss", 0.5)
@@ -137,6 +141,7 @@ def test_one_that_lives_to_the_end_of_the_process_has_its_status(store):
 SPAWNS = """
 import autotrack
 from lightning.fabric import Fabric
+from lightning.fabric.strategies import SingleDeviceStrategy
 
 def loop(fabric):
     for step in range(3):
@@ -157,3 +162,58 @@ def test_of_the_processes_that_launch_spawns_the_first_writes(store, tmp_path):
     )
     assert only_run().status == "finished"
     assert points(only_run(), "loss") == [(0, 0.0), (1, 0.0), (2, 0.0)]
+
+
+def test_what_it_saves_is_a_checkpoint_of_its_run_and_what_it_loads_its_lineage(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    autotrack.autolog()
+    first, second = fabric(), fabric()
+    state = {"net": torch.nn.Linear(4, 1), "epoch": 1}
+    first.save("before.ckpt", state)
+    first.log("loss", 1.0, step=4)
+    first.save("x.ckpt", state)
+    first.save(tmp_path / "x.ckpt", state)
+    second.load("x.ckpt", state)
+    second.log("loss", 1.0)
+    second.save(path="y.ckpt", state=state)
+    autotrack.autolog(disable=True)
+    background.drain(10)
+    sealing.wait(sealing.LONGEST_WAIT)
+    one, other = autotrack.runs(order_by="created")
+    size = (tmp_path / "x.ckpt").stat().st_size
+    assert [(each.path, each.step, each.by, each.size, each.state) for each in one.checkpoints] == [
+        (str(tmp_path / "x.ckpt"), 4, "Fabric.save", size, "overwritten"),
+        (str(tmp_path / "x.ckpt"), 4, "Fabric.save", size, "sealed"),
+    ]
+    assert [(each.path, each.role) for each in other.inputs] == [(str(tmp_path / "x.ckpt"), "checkpoint")]
+    steps = autotrack.checkpoints.lineage(str(other.checkpoints[0].id))
+    assert [step["run"] for step in steps] == [other.id, one.id]
+
+
+def test_a_folder_that_several_processes_write_is_one_checkpoint_of_the_first(store, tmp_path):
+    checkpoint = importlib.import_module("torch.distributed.checkpoint")
+
+    class Sharded(SingleDeviceStrategy):
+        def save_checkpoint(self, path: Any, state: Any, **_: Any) -> None:
+            checkpoint.save({"w": state["w"]}, checkpoint_id=path, no_dist=True)
+
+    class Second(Sharded):
+        is_global_zero = False
+
+    autotrack.autolog()
+    with autotrack.init(project="p"):
+        for kind in (Sharded, Second):
+            made = Fabric(accelerator="cpu", strategy=kind(torch.device("cpu")))
+            made.save(tmp_path / kind.__name__, {"w": torch.ones(3)})
+    autotrack.autolog(disable=True)
+    [one] = only_run().checkpoints
+    assert (one.path, one.by, one.state) == (str(tmp_path / "Sharded"), "Fabric.save", "sealed")
+
+
+def test_a_save_that_fails_raises_what_it_raised_and_is_none(store, tmp_path):
+    made = fabric(autotrack.AutoTrack())
+    made.log("loss", 1.0)
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        made.save(tmp_path / "file" / "x.ckpt", {"w": torch.ones(3)})
+    assert only_run().checkpoints == []

@@ -1,5 +1,6 @@
 """A model that was loaded from a checkpoint and trained further: where it came from is known, whatever loaded it."""
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,18 +15,23 @@ from autotrack import sealing
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
-pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("armed")]
+pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("elsewhere")]
 
 
 @pytest.fixture
-def armed(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def elsewhere(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working folder of the test's own."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def armed(elsewhere: None) -> Iterator[None]:
     autotrack.autolog()
     yield
     autotrack.autolog(disable=True)
 
 
-def with_lightning() -> None:
+def with_lightning(*callbacks: Any) -> None:
     import lightning
 
     class Net(lightning.LightningModule):
@@ -42,7 +48,7 @@ def with_lightning() -> None:
     def fit(model: Any) -> Any:
         trainer = lightning.Trainer(
             max_epochs=1, logger=False, enable_progress_bar=False, enable_model_summary=False, accelerator="cpu",
-            enable_checkpointing=False,
+            enable_checkpointing=False, callbacks=list(callbacks),
         )  # fmt: skip
         trainer.fit(model, DataLoader(TensorDataset(torch.ones(8, 4)), batch_size=4))
         return trainer
@@ -51,7 +57,7 @@ def with_lightning() -> None:
     fit(Net.load_from_checkpoint("first.ckpt")).save_checkpoint("second.ckpt")
 
 
-def with_transformers() -> None:
+def with_transformers(*callbacks: Any) -> None:
     from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
 
     shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
@@ -61,7 +67,7 @@ def with_transformers() -> None:
         arguments = TrainingArguments(
             where, max_steps=1, save_strategy="no", report_to=[], use_cpu=True, disable_tqdm=True
         )
-        trainer = Trainer(model, arguments, train_dataset=rows)
+        trainer = Trainer(model, arguments, train_dataset=rows, callbacks=list(callbacks))
         trainer.train()
         trainer.save_model(where)
 
@@ -91,8 +97,53 @@ def by_hand() -> None:
 
 
 @pytest.mark.parametrize("train", [with_lightning, with_transformers, with_keras, by_hand])
+@pytest.mark.usefixtures("armed")
 def test_what_a_model_was_loaded_from_is_its_lineage(train: Callable[[], None]) -> None:
     train()
+    is_fine_tuned()
+
+
+@pytest.mark.parametrize("train", [with_lightning, with_transformers])
+def test_an_autotrack_without_autolog_sees_it_too(train: Callable[..., None]) -> None:
+    train(autotrack.AutoTrack())
+    is_fine_tuned()
+
+
+@pytest.mark.parametrize("train", [with_lightning, with_transformers])
+@pytest.mark.usefixtures("armed")
+def test_an_autotrack_beside_autolog_notes_it_once(train: Callable[..., None]) -> None:
+    train(autotrack.AutoTrack())
+    is_fine_tuned()
+
+
+def test_with_autolog_and_the_last_autotrack_the_functions_that_load_are_given_back(store: Path) -> None:
+    from lightning.pytorch.core import saving
+    from transformers import PreTrainedModel
+
+    def now() -> list[Any]:
+        known = vars(PreTrainedModel)
+        return [saving._load_from_checkpoint, known["from_pretrained"], known["save_pretrained"]]
+
+    gc.collect()
+    autotrack.autolog()
+    autotrack.autolog(disable=True)
+    before = now()
+    kept = autotrack.AutoTrack()
+    autotrack.autolog()
+    during = now()
+    autotrack.autolog(disable=True)
+    assert kept.by_hand
+    assert now() == during
+    del kept
+    gc.collect()
+    autotrack.autolog()
+    autotrack.autolog(disable=True)
+    assert now() == before
+    assert all(mine is not theirs for mine, theirs in zip(during, before, strict=True))
+
+
+def is_fine_tuned() -> None:
+    """The second of the two runs began from what the first one has saved, and from nothing else."""
     sealing.wait(sealing.LONGEST_WAIT)
     first, second = autotrack.runs(order_by="created")
     assert [one.role for one in first.inputs] == []
