@@ -115,6 +115,8 @@ class Rates:
             if before.state != state:
                 before.rate, before.state = rate, state
                 number = scalar(rate) if hasattr(rate, "detach") else rate
+                if hasattr(number, "detach"):  # schedulers change it in place, before it is handed on
+                    number = number.clone()
                 if number is not None:
                     self.new.update(dict.fromkeys(before.keys, number))
 

@@ -77,8 +77,8 @@ class Steps:
     """The optimizer step under way: losses, learning rates, gradient norm, rows and tokens of its micro-batches."""
 
     __slots__ = (
-        "_key", "_optimizer", "_parts", "_ranks", "_rates", "_rows", "_seen", "_text", "_tokens", "began", "epoch_step",
-        "loss", "norm", "owner", "tensor", "trainer_class",
+        "_in_tensors", "_key", "_optimizer", "_parts", "_ranks", "_rates", "_rows", "_seen", "_text", "_tokens", "began",
+        "epoch_step", "loss", "norm", "owner", "tensor", "trainer_class",
     )  # fmt: skip
 
     def __init__(self, owner: type | None, trainer_class: type) -> None:
@@ -97,6 +97,8 @@ class Steps:
         self._seen = False
         self._optimizer: Any = None
         self._rates: list[Any] = []
+        self._in_tensors = False
+        """Whether the optimizer holds rates in tensors, which schedulers change in place."""
         self._key: str | None = None
         self._text = False
         self._ranks = 1
@@ -110,7 +112,8 @@ class Steps:
             self.loss.add(loss)
         # The optimizer steps next, and the scheduler right after it: this is the rate that is used.
         groups = self._optimizer.param_groups
-        self._rates = [groups[0]["lr"]] if len(groups) == 1 else [group["lr"] for group in groups]
+        rates = [groups[0]["lr"]] if len(groups) == 1 else [group["lr"] for group in groups]
+        self._rates = [_as_it_is(rate) for rate in rates] if self._in_tensors else rates
         if self._key is not None:
             batch = (args[2] if len(args) > 2 else kwargs["inputs"]).get(self._key)
             if batch is not None:
@@ -130,7 +133,7 @@ class Steps:
         if rates:
             values["auto/lr"] = rates[0]
             if len(rates) > 1:
-                _put_rates(rates, values)
+                _put_rates(rates, values, self._in_tensors)
             self._rates = []
         norm = self.norm
         if norm is not None:
@@ -157,6 +160,7 @@ class Steps:
             trainer, self.trainer_class, given.get("model"), given.get("num_items_in_batch")
         )
         self._optimizer = plain_optimizer(trainer.optimizer)
+        self._in_tensors = any(hasattr(group["lr"], "detach") for group in self._optimizer.param_groups)
         self._ranks = data_ranks(trainer)
         inputs = given.get("inputs")
         if isinstance(inputs, Mapping):
@@ -168,9 +172,16 @@ class Steps:
             self._text = self._key == "input_ids" and len(inputs[self._key].shape) == 2
 
 
-def _put_rates(rates: list[Any], values: dict[str, Any]) -> None:
+def _as_it_is(rate: Any) -> Any:
+    """A learning rate as it is now: a number, or a copy where its device would have to be waited for."""
+    if not hasattr(rate, "detach") or hasattr(rate, "placements") or rate.numel() != 1:
+        return rate
+    return rate.item() if rate.is_cpu else rate.detach().reshape(()).clone()
+
+
+def _put_rates(rates: list[Any], values: dict[str, Any], in_tensors: bool) -> None:
     """Each group's own rate, where they may differ: `auto/lr` is the first group's."""
     first = rates[0]
-    if type(first) is not float or rates.count(first) != len(rates):
+    if in_tensors or type(first) is not float or rates.count(first) != len(rates):
         for number, rate in enumerate(rates):
             values[f"auto/lr/{number}"] = rate

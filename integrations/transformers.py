@@ -11,8 +11,9 @@ Recorded are:
   overridden and does not hand them on;
 - as config what `_transformers_facts` finds at the beginning, and `stopped` and `best` at the end.
 
-`trainer.evaluate`, `trainer.predict` and `trainer.log` after the training log into its run; without one, into the run that is
-active, if any. Only the world's rank 0 records. Losses are added up where they are; nobody waits for a device.
+`trainer.evaluate`, `trainer.predict` and `trainer.log` after the training log into its run, or into that of the checkpoint where
+no step was left; without one, into the run that is active, if any. Only the world's rank 0 records. Losses are added up where they
+are; nobody waits for a device.
 Wrapped are `Trainer.train`, `training_step`, `hyperparameter_search` and `Accelerator.clip_grad_norm_`; `autolog()` adds a
 class to `transformers.trainer.DEFAULT_CALLBACKS`.
 """
@@ -31,6 +32,7 @@ from autotrack.integrations._stopped import pruned
 from autotrack.integrations._transformers_checkpoints import Checkpoints, folders, tell_removed
 from autotrack.integrations._transformers_end import outcome
 from autotrack.integrations._transformers_facts import config_of
+from autotrack.integrations._transformers_resumed import over
 from autotrack.integrations._transformers_search import begin_search, searching, trial_number
 from autotrack.integrations._transformers_steps import Inside, Steps, Train, inside
 from autotrack.options import Options
@@ -173,12 +175,24 @@ class TransformersCallback(Adapter):
     def on_train_begin(self, args: Any, state: Any, control: Any, **facts: Any) -> None:
         """The training begins; its state is restored already when it is resumed."""
         options, here = self.owner.options, inside.get()
-        if options is None or not state.is_world_process_zero or state.global_step >= state.max_steps:
+        if options is None or not state.is_world_process_zero:
             return
         if here is not None and here.trainer.state is not state:
             here = None
         if here is not None and first_of(here.trainer.callback_handler.callbacks) is not self.owner:
             return
+        if state.global_step < state.max_steps:
+            self._start(args, state, here, facts, options)
+        elif here is not None:
+            here.state = state
+            train = over(here.checkpoint, options) if here.checkpoint is not None else None
+            if train is not None:
+                train.owner = self.owner
+                self.watch.trains.set(state, train)
+
+    def _start(
+        self, args: Any, state: Any, here: Inside | None, facts: dict[str, Any], options: Options
+    ) -> None:
         known = self.watch.trains.get(state) if here is None else here.train
         if known is None or not known.active:
             known = self._begin(args, state, here, facts, options)
@@ -220,6 +234,9 @@ class TransformersCallback(Adapter):
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **facts: Any) -> None:
         """An epoch begins; one without a batch ends the training."""
+        options, here = self.owner.options, inside.get()
+        if here is not None and here.train is None and here.state is state and options is not None:
+            self._start(args, state, here, facts, options)  # resumed inside of an epoch: one step more
         train = self._train(state)
         if train is not None and train.steps is not None:
             train.steps.epoch_step = state.global_step

@@ -323,3 +323,21 @@ def test_tensors_of_an_accelerator_are_handed_on_unread():
     assert not found["auto/lr"].requires_grad
     assert facts["lr"] == "<on meta>"
     assert told["best_score"].device.type == "meta"
+
+
+class Elsewhere(torch.Tensor):
+    """A tensor that says it lies on an accelerator."""
+
+    is_cpu = False
+
+
+def test_a_rate_on_an_accelerator_is_the_one_that_the_step_used_though_its_scheduler_changes_it_in_place():
+    rate = torch.tensor(0.5).as_subclass(Elsewhere)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.empty(2))], lr=rate)
+    owner = SimpleNamespace(optimizers=[optimizer])
+    rates, found = Rates(), {}
+    for used in (0.5, 0.25):
+        rates.read(owner, optimizer)
+        rate.mul_(0.5)
+        rates.take(found, owner)
+        assert float(found["auto/lr"]) == used

@@ -1,6 +1,7 @@
 """transformers' Trainer: what is recorded equals what it computes and logs, and the training is the untracked one."""
 
 import random
+from threading import Barrier, Thread
 from typing import Any
 
 import numpy as np
@@ -204,6 +205,40 @@ def test_one_autotrack_serves_a_training_inside_of_another(store):
     by_rate = {run.config["learning_rate"]: run for run in autotrack.runs()}
     assert points(by_rate[0.01], "auto/loss") == list(enumerate(outer.losses, 1))
     assert points(by_rate[0.5], "auto/loss") == list(enumerate(inner.losses, 1))
+
+
+class Meets(transformers.TrainerCallback):
+    """Waits at the first step for the other training."""
+
+    def __init__(self, barrier: Barrier) -> None:
+        self.barrier = barrier
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **facts: Any) -> None:
+        if state.global_step == 1:
+            self.barrier.wait(60)
+
+
+def test_two_trainers_in_two_threads_at_once_have_a_run_each(store, arm):
+    callbacks = [*arm(), Meets(Barrier(2))]
+    made = [
+        trainer(store.parent / str(rate), callbacks, learning_rate=rate, logging_steps=1)
+        for rate in (0.5, 0.25)
+    ]
+    threads = [Thread(target=one.train) for one in made]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    by_rate = {run.config["learning_rate"]: run for run in autotrack.runs()}
+    assert len(by_rate) == len(autotrack.runs()) == 2
+    for one in made:
+        run = by_rate[one.args.learning_rate]
+        assert (run.status, run.parent) == ("finished", None)
+        assert points(run, "auto/loss") == list(enumerate(one.losses, 1))
+        assert [step for step, _ in points(run, "auto/loss")] == [1, 2, 3, 4, 5, 6]
+        assert dict(points(run, "auto/grad_norm")) == pytest.approx(dict(logged(one, "grad_norm")), rel=1e-4)
+        for key in ("loss", "train_loss"):
+            assert points(run, key) == logged(one, key)
 
 
 def test_only_one_of_several_autotracks_acts(store):

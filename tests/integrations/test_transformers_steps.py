@@ -16,6 +16,7 @@ from autotrack.testing import only_run, points
 
 pytestmark = pytest.mark.filterwarnings("default")
 FRAMEWORK = "transformers"
+VERSION = int(transformers.__version__.partition(".")[0])
 
 
 class Reference(transformers.TrainerCallback):
@@ -25,7 +26,7 @@ class Reference(transformers.TrainerCallback):
         self.rates: list[list[float]] = []
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **facts: Any) -> None:
-        self.rates.append([group["lr"] for group in facts["optimizer"].param_groups])
+        self.rates.append([float(group["lr"]) for group in facts["optimizer"].param_groups])
 
 
 def test_every_step_has_its_rate_gradient_norm_and_speed(store, arm):
@@ -73,6 +74,30 @@ def test_each_parameter_group_has_its_rate_where_they_differ(store, arm):
         assert points(run, f"auto/lr/{group}") == [(n, r[group]) for n, r in enumerate(reference.rates, 1)]
     assert points(run, "auto/lr") == points(run, "auto/lr/0")
     assert [group["lr"] for group in run.config["optimizer_groups"]] == [0.5, 0.25]
+
+
+class Elsewhere(torch.Tensor):
+    """A tensor that says it lies on an accelerator."""
+
+    is_cpu = False
+
+    def __deepcopy__(self, memo: Any) -> torch.Tensor:  # accelerate copies the optimizer's groups
+        return self.clone()
+
+
+@pytest.mark.parametrize("kind", [torch.Tensor, Elsewhere])
+def test_a_rate_in_a_tensor_is_the_one_that_the_step_used_though_its_scheduler_changes_it_in_place(
+    store, kind
+):
+    reference = Reference()
+    made = trainer(store.parent, [autotrack.AutoTrack(), reference], gradient_accumulation_steps=2)
+    rate = torch.tensor(0.25).as_subclass(kind)
+    made.optimizer = torch.optim.SGD(made.model.parameters(), lr=rate)
+    made.train()
+    assert type(made.optimizer.param_groups[0]["lr"]) is kind
+    rates = [rates[0] for rates in reference.rates]
+    assert len(set(rates)) == 4
+    assert points(only_run(), "auto/lr") == list(enumerate(rates, 1))
 
 
 class Nan(Watched):
@@ -241,10 +266,44 @@ class Transfers(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-class Elsewhere(torch.Tensor):
-    """A tensor that says it lies on an accelerator."""
+def test_a_training_reads_each_loss_and_each_gradient_norm_once_and_no_other_tensor(store):
+    def reads(callbacks: list[Any]) -> int:
+        made = trainer(
+            store.parent,
+            callbacks,
+            kind=Trainer,
+            num_train_epochs=1,
+            per_device_train_batch_size=BATCH // 2,
+            gradient_accumulation_steps=2,
+            logging_steps=1,
+            eval_strategy="epoch",
+            save_strategy="epoch",
+        )
+        with Transfers() as transfers:
+            made.train()
+        return transfers.found
 
-    is_cpu = False
+    untracked = reads([])
+    tracked = reads([autotrack.AutoTrack()])
+    assert len(points(only_run(), "auto/grad_norm")) == 3
+    assert tracked - untracked == 6 + 3
+
+
+def test_without_clipping_the_norm_is_the_one_that_the_trainer_computes_if_it_does(store, arm):
+    reference = Reference()
+    made = trainer(
+        store.parent, [*arm(), reference], gradient_accumulation_steps=2, max_grad_norm=0.0, logging_steps=1
+    )
+    made.train()
+    run = only_run()
+    losses = [made.losses[at : at + 2] for at in (0, 3)], [made.losses[at : at + 1] for at in (2, 5)]
+    means = [sum(part) / len(part) for parts in zip(*losses, strict=True) for part in parts]
+    assert points(run, "auto/loss") == [(step, pytest.approx(mean)) for step, mean in enumerate(means, 1)]
+    assert points(run, "auto/lr") == [(step, rates[0]) for step, rates in enumerate(reference.rates, 1)]
+    if VERSION == 4:
+        assert "auto/grad_norm" not in run.metrics
+    else:
+        assert dict(points(run, "auto/grad_norm")) == pytest.approx(dict(logged(made, "grad_norm")))
 
 
 def test_losses_on_an_accelerator_are_added_up_without_reading_them():
