@@ -45,7 +45,13 @@ class Loop:
             if shape:
                 values["auto/samples_per_second"] = int(shape[0]) / (now - self._last)
         self._last = now
+        self._rates.batch = self._batches
         self.recording.log_step(values, self._batches)
+
+    def finish(self) -> None:
+        """The loop is over."""
+        self._rates.close()
+        self.recording.finish()
 
     def _named(self, result: Any) -> dict[str, Any]:
         if isinstance(result, dict):
@@ -109,7 +115,7 @@ class Loops:
     def _finish(self, loop: Loop) -> None:
         if loop in self._open:
             self._open.remove(loop)
-        loop.recording.finish()
+        loop.finish()
 
 
 def _names(model: Any) -> list[str]:
