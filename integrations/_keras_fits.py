@@ -13,6 +13,7 @@ from autotrack.integrations._keras_batches import Batches, means_of
 from autotrack.integrations._keras_checkpoints import backup_of
 from autotrack.integrations._keras_config import config_of, has_own_train_step, layers_of
 from autotrack.integrations._keras_end import outcome
+from autotrack.integrations._keras_loops import begins_anew, key_of
 from autotrack.integrations._keras_sizes import counted, sizes_of
 from autotrack.integrations._stopped import pruned
 from autotrack.options import Options
@@ -132,10 +133,9 @@ class Fit:
             done = self._steps
         logs = logs or {}
         self._loss = logs.get("loss")
-        if self.own_batches:  # `train_on_batch` has begun its means anew
-            logs = {
-                ("auto/loss" if name == "loss" else f"auto/batch/{name}"): one for name, one in logs.items()
-            }
+        if self.own_batches:
+            own = begins_anew() and not self._own_step
+            logs = {key_of(name, own): one for name, one in logs.items()}
         told = self.batches.add(done, logs)
         if (recording := self.recording) is not None:
             for count, values in told:
@@ -158,8 +158,8 @@ class Fit:
             values, self._epoch = {**self._epoch, **(logs or {}), **self._times}, None
             self.recording.log(values, self.step)
 
-    def metrics_reset(self) -> None:
-        """The model's metrics have begun anew: within an epoch that was an evaluation or a training by a callback."""
+    def metrics_mixed(self) -> None:
+        """The model's metrics have begun anew, or hold another batch: within an epoch that was a callback's doing."""
         if not self.validating:
             self.batches.mix()
 

@@ -96,7 +96,8 @@ class KerasWatch(Watch):
         self.patcher.observe(model, "evaluate", self._begin_evaluate)
         self.patcher.observe(model, "predict", self._begin_predict)
         self.patcher.listen(model, "train_on_batch", self._trained_on_batch)
-        self.patcher.listen(model, "reset_metrics", self._metrics_reset)
+        self.patcher.listen(model, "test_on_batch", self._metrics_mixed)
+        self.patcher.listen(model, "reset_metrics", self._metrics_mixed)
 
     def unfollow(self) -> None:
         """`autolog()` is off: so are the loops that it records."""
@@ -161,16 +162,17 @@ class KerasWatch(Watch):
         fit = self.fits.get(model)
         if fit is not None and fit.active:
             fit.own_batches = not fit.supervised
+            fit.metrics_mixed()
             return
         self.fits.drop(model)
         if self.autolog is not None and not self.inside.get(model):
             x = args[1] if len(args) > 1 else kwargs.get("x")
             self.loops.batch(model, x, result, self.autolog.options)
 
-    def _metrics_reset(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+    def _metrics_mixed(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         fit = self.fits.get(args[0])
         if fit is not None and fit.active:
-            fit.metrics_reset()
+            fit.metrics_mixed()
 
     def _own_run(self, callbacks: Any, model: Any, what: str) -> Recording | None:
         """A run for what is done without a training, where the user gave an AutoTrack for it."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from packaging.version import Version
 from python_process import python
 from warm_process import warm
 
@@ -293,7 +294,8 @@ def test_records_a_loop_of_the_users_own_around_a_callback_list(store):
     callbacks.on_train_end()
     run = only_run()
     assert points(run, "loss") == [(3, means[-1])]
-    assert values(run, "auto/loss") == means  # `train_on_batch` begins its means anew
+    anew = Version(keras.__version__) >= Version("3.15")  # there `train_on_batch` begins its means anew
+    assert values(run, "auto/loss" if anew else "auto/reported/loss") == means
     assert run.status == "finished"
 
 

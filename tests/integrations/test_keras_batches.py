@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from packaging.version import Version
 
 import autotrack
 from autotrack.integrations._keras_rates import formula_of
@@ -27,6 +28,8 @@ RANDOM = np.random.RandomState(0)
 X = RANDOM.randn(ROWS, 4).astype("float32")
 Y = (RANDOM.rand(ROWS, 1) > 0.5).astype("float32")
 PLAIN = {"batch_size": BATCH, "epochs": 2, "verbose": 0, "shuffle": False}
+ANEW = Version(keras.__version__) >= Version("3.15")
+"""Whether `train_on_batch` begins its means anew."""
 SCHEDULES = keras.optimizers.schedules
 
 
@@ -206,8 +209,8 @@ class Drawing(SCHEDULES.LearningRateSchedule):
         self.said: list[float] = []
 
     def __call__(self, step: Any) -> Any:
-        drawn = float(keras.random.uniform(()))
-        self.said.append(0.01 * (random.random() + np.random.rand() + drawn))
+        drawn = random.random() + np.random.rand() + float(torch.rand(()))
+        self.said.append(0.01 * drawn)
         return self.said[-1]
 
 
@@ -323,12 +326,40 @@ def test_a_loop_around_train_on_batch_is_a_run_a_model_while_autolog_is_on(store
     }
     assert set(by_rate) == {(0.1, False), (0.2, False), (0.1, True)}
     loop = by_rate[0.1, False]
-    assert points(loop, "auto/loss") == [(step, float(row[0])) for step, row in enumerate(found, 1)]
-    assert values(loop, "auto/batch/mae") == [float(row[1]) for row in found]
+    loss, mae = ("auto/loss", "auto/batch/mae") if ANEW else ("auto/reported/loss", "auto/reported/mae")
+    assert points(loop, loss) == [(step, float(row[0])) for step, row in enumerate(found, 1)]
+    assert values(loop, mae) == [float(row[1]) for row in found]
     assert points(loop, "auto/lr") == [(1, pytest.approx(0.1))]
     assert (loop.status, by_rate[0.2, False].status) == ("finished", "running")
     autotrack.autolog(disable=True)
     assert {run.status for run in autotrack.runs()} == {"finished"}
+
+
+def test_a_loop_has_losses_of_its_batches_alone_or_none_of_that_name(store):
+    made = net()
+    expected = alone(made, 0)
+    autotrack.keras.autolog()
+    made.reset_metrics()
+    for at in range(0, ROWS, BATCH):
+        made.train_on_batch(X[at : at + BATCH], Y[at : at + BATCH])
+    autotrack.autolog(disable=True)
+    found = values(only_run(), "auto/loss") if ANEW else expected
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert ("auto/loss" in only_run().metrics) is ANEW
+
+
+def test_a_loop_has_what_a_train_step_of_the_users_own_reports(store):
+    class Reports(keras.Sequential):
+        def train_step(self, data: Any) -> Any:
+            return super().train_step(data) | {"loss": 2.5}
+
+    made = Reports([keras.Input((4,)), keras.layers.Dense(1)])
+    made.compile("sgd", "mse")
+    autotrack.keras.autolog()
+    made.train_on_batch(X, Y, return_dict=True)
+    autotrack.autolog(disable=True)
+    assert points(only_run(), "auto/reported/loss") == [(1, 2.5)]
+    assert "auto/loss" not in only_run().metrics
 
 
 def test_train_on_batch_is_not_recorded_without_autolog(store):
