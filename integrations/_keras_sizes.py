@@ -6,13 +6,13 @@ waits for nothing, and it is handed on as it is.
 
 import sys
 from collections import deque
-from collections.abc import Iterator
 from typing import Any
 from weakref import ref
 
 from autotrack.guard import reason
 
 _TRAINERS = ("keras.src.backend.torch.trainer", "keras.src.backend.jax.trainer")
+_NESTED = (tuple, list, dict)
 _DEPTH = 12
 """How many calls may lie between Keras's `fit` and its callbacks' hooks."""
 
@@ -51,18 +51,17 @@ class Rows:
 
 def rows_in(batch: Any) -> int | None:
     """How many samples a batch has; None where its arrays differ in that. AttributeError where a part is no array."""
-    found = {array.shape[0] for array in _arrays(batch)}
+    found: set[int] = set()
+    _collect(batch, found)
     return int(found.pop()) if len(found) == 1 else None
 
 
-def _arrays(part: Any) -> Iterator[Any]:
-    if isinstance(part, dict):
-        part = list(part.values())
-    if isinstance(part, list | tuple):
-        for one in part:
-            yield from _arrays(one)
+def _collect(part: Any, found: set[int]) -> None:
+    if isinstance(part, _NESTED):
+        for one in part.values() if isinstance(part, dict) else part:
+            _collect(one, found)
     elif part is not None:
-        yield part
+        found.add(part.shape[0])
 
 
 def counted(steps: int) -> Rows | None:
