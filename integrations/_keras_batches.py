@@ -1,11 +1,13 @@
 """The values of single batches, out of the means of an epoch so far that Keras tells its callbacks, and how long they took."""
 
 from collections.abc import Iterable
+from sys import maxsize
 from threading import Lock
 from time import perf_counter
 from typing import Any
 
 from autotrack.integrations._keras_rates import Rates
+from autotrack.integrations._keras_sizes import Rows
 
 Told = tuple[int, dict[str, Any]]
 """How many batches of the epoch are done, and values."""
@@ -14,11 +16,18 @@ Told = tuple[int, dict[str, Any]]
 class Batches:
     """The batches of an epoch; what is told of them comes in any order.
 
-    `means`: the metrics that are means over samples, and so can be taken apart. `sizes`: (batch size, samples), None where
-    unknown: then all batches count alike. `alone`: what Keras is told are no means of an epoch, but may be anything.
+    `means`: the metrics that are means over samples, and so can be taken apart. `sizes`: (batch size, samples), of arrays;
+    `rows`: counts the samples of what else is taken. With neither nothing can be taken apart. `alone`: what Keras is told are no
+    means of an epoch, but may be anything.
     """
 
-    def __init__(self, means: Iterable[str], sizes: tuple[int, int] | None, alone: bool = False) -> None:
+    def __init__(
+        self,
+        means: Iterable[str],
+        sizes: tuple[int, int] | None,
+        rows: Rows | None = None,
+        alone: bool = False,
+    ) -> None:
         self.done = 0
         """How many are through."""
         self.stride = 1
@@ -26,16 +35,25 @@ class Batches:
         names = {} if alone else {name: f"auto/batch/{name}" for name in means} | {"loss": "auto/loss"}
         self._means = {name: _Mean(key) for name, key in names.items()}
         self._sizes = sizes
+        self._rows = rows
         self._lock = Lock()
         self.begin_epoch()
 
     def begin_epoch(self) -> None:
         """Keras begins new means."""
         self.done = self._weight = 0
+        self._whole = maxsize
+        self.rates.batch = -1
+        if self._rows is not None:
+            self._rows.begin_epoch()
         for mean in self._means.values():
             mean.value = 0.0
         self._waiting: dict[int, tuple[dict[str, Any], float]] = {}
         self._last = perf_counter()
+
+    def mix(self) -> None:
+        """The means were begun anew, and may hold what was evaluated: of the batches from the next one on nothing is known."""
+        self._whole = min(self._whole, self.rates.batch + 1)
 
     def add(self, count: int, logs: dict[str, Any]) -> list[Told]:
         """The means after `count` batches are known; the values of what follows without a gap."""
@@ -57,29 +75,36 @@ class Batches:
     def _values(self, count: int, logs: dict[str, Any], now: float) -> Told:
         """In one piece, because a call of Python's own costs as much as the work of one metric."""
         first, before, sizes = self.done, self._weight, self._sizes
-        after = count if sizes is None else min(count * sizes[0], sizes[1])
+        after = min(count * sizes[0], sizes[1]) if sizes is not None else self._counted(count)
+        share = after - before
+        whole = share > 0 and count <= self._whole
         values: dict[str, Any] = {}
         means = self._means
         for name, value in logs.items():
             if type(value) is not float:
                 continue
             mean = means.get(name)
-            if mean is None:
+            if mean is None or not whole:
                 values[name if name.startswith("auto/") else f"auto/reported/{name}"] = value
-                continue
-            values[mean.key] = (after * value - before * mean.value) / (after - before) if before else value
-            mean.value = value
+            else:
+                values[mean.key] = (after * value - before * mean.value) / share if before else value
+                mean.value = value
         took = now - self._last
         if took > 0:  # worker threads may overtake each other
             self._last = now
             values["auto/step_time"] = took / (count - first)
-            if sizes is not None:
-                values["auto/samples_per_second"] = (after - before) / took
+            if share > 0:
+                values["auto/samples_per_second"] = share / took
         rates = self.rates
         if rates.changes or rates.formula is not None:
             rates.take(first, count, values)
         self.done, self._weight = count, after
         return count, values
+
+    def _counted(self, count: int) -> int:
+        """The samples after `count` batches; no more than before where that is unknown, as it is then for the rest of the epoch."""
+        after = None if self._rows is None else self._rows.after(count)
+        return self._weight if after is None else after
 
 
 class _Mean:
@@ -90,27 +115,6 @@ class _Mean:
     def __init__(self, key: str) -> None:
         self.key = key
         self.value = 0.0
-
-
-def sizes_of(arguments: dict[str, Any]) -> tuple[int, int] | None:
-    """(batch size, samples) of a fit on arrays, tensors or a torch DataLoader; None where batches may have any size."""
-    x: Any = arguments.get("x")
-    if arguments.get("steps_per_epoch") is not None:
-        return None
-    if type(x).__name__ == "DataLoader" and isinstance(getattr(x, "batch_size", None), int):
-        sampler = x.sampler
-        if type(x.batch_sampler).__name__ != "BatchSampler" or not hasattr(sampler, "__len__"):
-            return None
-        return x.batch_size, len(sampler)
-    while isinstance(x, list | tuple | dict) and x:
-        x = next(iter(x.values() if isinstance(x, dict) else x))
-    shape = getattr(x, "shape", None)
-    if not shape:
-        return None
-    samples, split = int(shape[0]), arguments.get("validation_split") or 0.0
-    if split and arguments.get("validation_data") is None:
-        samples = int(samples * (1.0 - split))
-    return int(arguments.get("batch_size") or 32), samples
 
 
 def means_of(model: Any, weighted: bool) -> list[str]:

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable, Iterable
-from copy import copy
 from functools import cache
 from typing import Any
 
@@ -39,12 +38,28 @@ def with_hooks(callbacks: Any, model: Any, first: Hooks, last: Hooks) -> Any:
         for one in (*before, *behind):
             one.set_model(model)
             one.set_params(callbacks.params)
-        copied = copy(callbacks)
-        copied.callbacks = [*before, *_theirs(callbacks.callbacks), *behind]
-        return copied
+        return _twin(callbacks, lambda theirs: [*before, *_theirs(theirs), *behind])
     # Only in a list or a tuple does Keras look for callbacks that cannot be called from other threads.
     names = iter("012")
     return {next(names): one for one in (*before, *_theirs([callbacks]), *behind)}
+
+
+def _twin(callbacks: Any, around: Callable[[list[Any]], list[Any]]) -> Any:
+    """A `CallbackList` that shares all of its state with the user's, so that theirs is afterwards as without us; only the
+    callbacks in it are others."""
+    inside = around(callbacks.callbacks)
+
+    def put(twin: Any, theirs: list[Any]) -> None:
+        vars(twin)["callbacks"] = theirs
+        inside[:] = around(theirs)
+
+    kind = type(callbacks)
+    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
+    twin: Any = object.__new__(
+        type(kind.__name__, (kind,), names | {"callbacks": property(lambda _: inside, put)})
+    )
+    twin.__dict__ = vars(callbacks)
+    return twin
 
 
 def _theirs(callbacks: Iterable[Any]) -> list[Any]:

@@ -121,7 +121,7 @@ def _score(callback: Any, logs: Any) -> dict[str, Any]:
 def backup_of(callbacks: Iterable[Any]) -> str | None:
     """The weights that a BackupAndRestore has just restored: those in its folder before a first epoch has ended."""
     for callback in callbacks:
-        if type(callback).__name__ == "BackupAndRestore":
+        if any(kind.__name__ == "BackupAndRestore" for kind in type(callback).__mro__):
             path = str(callback._weights_path)
             return path if os.path.exists(path) else None
     return None

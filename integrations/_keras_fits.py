@@ -9,10 +9,12 @@ from weakref import ref
 from autotrack import background
 from autotrack.callback import Recording, open_run
 from autotrack.guard import guarded, reason
-from autotrack.integrations._keras_batches import Batches, means_of, sizes_of
+from autotrack.integrations._keras_batches import Batches, means_of
 from autotrack.integrations._keras_checkpoints import backup_of
 from autotrack.integrations._keras_config import config_of, has_own_train_step, layers_of
 from autotrack.integrations._keras_end import outcome
+from autotrack.integrations._keras_loops import begins_anew, key_of
+from autotrack.integrations._keras_sizes import counted, sizes_of
 from autotrack.integrations._stopped import pruned
 from autotrack.options import Options
 from autotrack.run import Run
@@ -36,10 +38,14 @@ class Fit:
         self.batches = Batches((), None)
         self.own_batches = False
         """Whether the batches of a loop of the user's own are trained by `train_on_batch`."""
+        self.validating = False
+        """Whether the validation at the end of an epoch goes on."""
         self._options = options
         self._arguments = arguments
         self._callbacks = callbacks
-        self._supervised = supervised
+        self.supervised = supervised
+        """Whether it is a call of `fit`; else a loop of the user's own around a `CallbackList`."""
+        self._own_step = False
         self._began = began
         self._model: Any = lambda: None
         self._params: dict[str, Any] = {}
@@ -104,11 +110,17 @@ class Fit:
 
     def read_rate(self, epoch: int, logs: Any = None) -> None:
         """Every callback has set what it sets at the beginning of an epoch."""
-        self.batches.rates.begin_epoch(getattr(self._model(), "optimizer", None))
+        if self.recording is None:
+            return
+        model = self._model()
+        compiled = bool(getattr(model, "_jit_compile", False))
+        optimizer = getattr(model, "optimizer", None)
+        self.batches.rates.begin_epoch(optimizer, compiled=compiled, regular=not self._own_step)
 
     def begin_batch(self, batch: int, logs: Any = None) -> None:
         """A batch (or `steps_per_execution` of them) is about to be trained; in the thread that trains."""
         rates = self.batches.rates
+        rates.batch = batch
         if rates.variable is not None:
             rates.before(batch)
 
@@ -121,10 +133,9 @@ class Fit:
             done = self._steps
         logs = logs or {}
         self._loss = logs.get("loss")
-        if self.own_batches:  # `train_on_batch` has begun its means anew
-            logs = {
-                ("auto/loss" if name == "loss" else f"auto/batch/{name}"): one for name, one in logs.items()
-            }
+        if self.own_batches:
+            own = begins_anew() and not self._own_step
+            logs = {key_of(name, own): one for name, one in logs.items()}
         told = self.batches.add(done, logs)
         if (recording := self.recording) is not None:
             for count, values in told:
@@ -147,6 +158,11 @@ class Fit:
             values, self._epoch = {**self._epoch, **(logs or {}), **self._times}, None
             self.recording.log(values, self.step)
 
+    def metrics_mixed(self) -> None:
+        """The model's metrics have begun anew, or hold another batch: within an epoch that was a callback's doing."""
+        if not self.validating:
+            self.batches.mix()
+
     def log_test(self, logs: Any) -> None:
         """What `evaluate` found: behind the fit at the step that it reached, inside of it at the present one."""
         if self.recording is not None:
@@ -155,6 +171,7 @@ class Fit:
 
     def finish(self, error: BaseException | None = None) -> None:
         """The fit has returned, or raised."""
+        self.batches.rates.close()
         if not self.active or self.recording is None:
             return
         with guarded("recording how a fit ended"):
@@ -181,7 +198,7 @@ class Fit:
         self._arguments = {}
         if training is None:
             return
-        self.recording = Recording(training, self._supervised)
+        self.recording = Recording(training, self.supervised)
         self._begin_batches(model, arguments)
         self.step = self._steps_before(model, epoch)
         self._epochs = epoch
@@ -196,9 +213,12 @@ class Fit:
         weighted = any(one is not None for one in weights) or not (
             hasattr(data, "shape") or isinstance(data, list)
         )
-        alone = has_own_train_step(model) or not self._supervised
+        self._own_step = has_own_train_step(model)
+        alone = self._own_step or not self.supervised
         means = [] if alone else reason(means_of, model, weighted)[0] or []
-        self.batches = Batches(means, sizes_of(arguments), alone)
+        sizes = sizes_of(arguments)
+        rows = reason(counted, self._steps)[0] if sizes is None and self.supervised else None
+        self.batches = Batches(means, sizes, rows, alone)
         self.batches.stride = max(1, int(getattr(model, "steps_per_execution", 1) or 1))
 
     def _steps_before(self, model: Any, epoch: int) -> int:

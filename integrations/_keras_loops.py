@@ -4,6 +4,8 @@ It ends when the model is fitted otherwise or no longer needed, or when the proc
 current run, so that what else the loop does is recorded as without it.
 """
 
+import sys
+from functools import cache
 from time import perf_counter
 from typing import Any
 from weakref import finalize
@@ -11,7 +13,7 @@ from weakref import finalize
 from autotrack import background, session
 from autotrack.callback import ByIdentity, Recording
 from autotrack.guard import reason
-from autotrack.integrations._keras_config import config_of, layers_of
+from autotrack.integrations._keras_config import config_of, has_own_train_step, layers_of
 from autotrack.integrations._keras_rates import Rates
 from autotrack.options import Options
 from autotrack.training import begin_training
@@ -25,17 +27,15 @@ class Loop:
         self._rates = Rates()
         self._rates.begin_epoch(getattr(model, "optimizer", None), done=1)
         self._names = _names(model)
+        self._own = begins_anew() and not has_own_train_step(model)
         self._last: float | None = None
         self._batches = 0
 
     def batch(self, x: Any, result: Any) -> None:
-        """`train_on_batch` has returned: its values are those of this batch alone."""
+        """`train_on_batch` has returned."""
         now, done = perf_counter(), self._batches
         self._batches += 1
-        values = {
-            "auto/loss" if name == "loss" else f"auto/batch/{name}": value
-            for name, value in self._named(result).items()
-        }
+        values = {key_of(name, self._own): value for name, value in self._named(result).items()}
         if self._rates.variable is not None:
             self._rates.before(done)
         self._rates.take(done, self._batches, values)
@@ -45,7 +45,13 @@ class Loop:
             if shape:
                 values["auto/samples_per_second"] = int(shape[0]) / (now - self._last)
         self._last = now
+        self._rates.batch = self._batches
         self.recording.log_step(values, self._batches)
+
+    def finish(self) -> None:
+        """The loop is over."""
+        self._rates.close()
+        self.recording.finish()
 
     def _named(self, result: Any) -> dict[str, Any]:
         if isinstance(result, dict):
@@ -109,7 +115,23 @@ class Loops:
     def _finish(self, loop: Loop) -> None:
         if loop in self._open:
             self._open.remove(loop)
-        loop.recording.finish()
+        loop.finish()
+
+
+@cache
+def begins_anew() -> bool:
+    """Whether `train_on_batch` tells the values of its batch alone, as from Keras 3.15 on; else means since the last reset."""
+    function = sys.modules["keras.src.models.model"].Model.train_on_batch
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    return "reset_metrics" in function.__code__.co_names
+
+
+def key_of(name: str, own: bool) -> str:
+    """The key of a value that `train_on_batch` has returned: of its batch alone (`own`), or as Keras tells it."""
+    if not own:
+        return f"auto/reported/{name}"
+    return "auto/loss" if name == "loss" else f"auto/batch/{name}"
 
 
 def _names(model: Any) -> list[str]:

@@ -3,18 +3,23 @@
 A plain rate is a variable: it is read before a step where its value lies in a tensor that says by its version whether it has
 changed (torch), elsewhere at the beginning of each epoch, because JAX has taken it away until the epoch's end. A schedule of
 Keras's own is a formula of the number of steps: it is worked out here in plain numbers, because Keras's operations cost a
-hundred times as much, and compile first on JAX. They differ by the rounding of 32-bit numbers. A schedule of the user's own is
-asked once an epoch, and a copy of it, so that whatever it counts stays right. A function is not called.
+hundred times as much, and compile first on JAX. They differ by the rounding of 32-bit numbers. A schedule or function of the
+user's own is never called: it may count, or draw random numbers. On torch we hear which rate Keras hands to the update of the
+weights; where a step is compiled (JAX, `jit_compile`) it is not recorded.
 """
 
 from collections.abc import Callable
-from copy import deepcopy
 from math import ceil, cos, floor, log, pi
+from numbers import Number
 from typing import Any
+from weakref import ref
 
 from autotrack.guard import reason
+from autotrack.patcher import Patcher
 
 _OURS = "keras.src.optimizers.schedules."
+_UPDATE = "_backend_update_step"
+"""`optimizer._backend_update_step(gradients, variables, learning_rate)`, which every step goes through."""
 
 Formula = Callable[[Any, float], float]
 
@@ -28,16 +33,29 @@ class Rates:
         self.formula: Callable[[float], float] | None = None
         self.changes: dict[int, Any] = {}
         """By step of the epoch: the rates that have not been taken."""
-        self._iterations = 0
+        self.batch = -1
+        """The step of the epoch that was begun last."""
+        self._iterations = self._done = 0
         self._tensor: Any = None
         self._version = -1
         self._last: Any = None
+        self._heard: Any = lambda: None
+        self._patcher = Patcher()
 
-    def begin_epoch(self, optimizer: Any, done: int = 0) -> None:
-        """An epoch begins, of which `done` steps are made, and every callback has set what it sets."""
-        optimizer = getattr(optimizer, "inner_optimizer", None) or optimizer
-        rate: Any = getattr(optimizer, "_learning_rate", None)
-        self.formula = self.variable = self._tensor = None
+    def begin_epoch(
+        self, optimizer: Any, done: int = 0, *, compiled: bool = False, regular: bool = True
+    ) -> None:
+        """An epoch begins, of which `done` steps are made, and every callback has set what it sets.
+
+        `compiled`: the steps on torch are. `regular`: each batch is one step of the optimizer.
+        """
+        inner = getattr(
+            optimizer, "inner_optimizer", None
+        )  # steps are left out where a scaled loss is not finite
+        optimizer, regular = inner or optimizer, regular and inner is None
+        several = hasattr(optimizer, "_inner_optimizers")  # and a rate of its own that nobody uses
+        rate: Any = None if several else getattr(optimizer, "_learning_rate", None)
+        self.formula = self.variable = None
         self.changes = {}
         if hasattr(rate, "assign"):
             if hasattr(getattr(rate, "_value", None), "_version"):
@@ -45,10 +63,15 @@ class Rates:
                 self.before(0)
             else:
                 self.changes[0] = reason(float, rate)[0]
-        elif hasattr(type(rate), "get_config"):
-            self._begin_schedule(rate, getattr(optimizer, "_iterations", None), done)
         elif isinstance(rate, float):
             self.changes[0] = rate
+        elif callable(rate):
+            tensor: Any = getattr(getattr(optimizer, "_iterations", None), "_value", None)
+            heard = hasattr(tensor, "_version") and not compiled
+            if not heard or (regular and tensor.is_cpu):
+                self._count(optimizer, formula_of(rate), done)
+            if heard and self.formula is None:
+                self._listen(optimizer)
 
     def before(self, batch: int) -> None:
         """With a `variable`: a batch is about to be trained. The value of a tensor on an accelerator is not waited for."""
@@ -56,30 +79,81 @@ class Rates:
         version = tensor._version
         if tensor is not self._tensor or version != self._version:
             self._tensor, self._version = tensor, version
-            self.changes[batch] = tensor.item() if tensor.is_cpu else tensor.detach().clone()
+            self.changes[batch] = _plain(tensor)
 
     def take(self, first: int, after: int, values: dict[str, Any]) -> None:
         """With a `formula` or `changes`: put the rate of the steps from `first` to `after` (excluded) of the epoch into their
         values, if it is new."""
         if self.formula is not None:
             rate: Any = self.formula(self._iterations + after - 1)
+            self._done = after
         else:
             rate = self.changes.pop(first, None)
         if rate is not None and (type(rate) is not float or rate != self._last):
             values["auto/lr"] = self._last = rate
 
-    def _begin_schedule(self, schedule: Any, iterations: Any, done: int) -> None:
-        self._iterations = (reason(int, iterations)[0] or 0) - done
-        self.formula = formula_of(schedule)
-        if self.formula is None:
-            self.changes[0] = reason(lambda: float(deepcopy(schedule)(iterations)))[0]
+    def close(self) -> None:
+        """The training is over."""
+        self._patcher.restore()
+
+    def _count(self, optimizer: Any, formula: Callable[[float], float] | None, done: int) -> None:
+        """Follow a formula from the step on that the optimizer has reached; one that may not be read is reckoned on."""
+        reached = None if formula is None else _reached(getattr(optimizer, "_iterations", None))
+        if reached is not None:
+            self._iterations = reached - done
+        elif self._done:
+            self._iterations += self._done
+        else:
+            return
+        self._done = 0
+        self.formula = formula
+
+    def _listen(self, optimizer: Any) -> None:
+        """Hear the rates that this optimizer uses, until the training is over."""
+        if self._heard() is optimizer:
+            return
+        self._patcher.restore()
+        kinds = [kind for kind in type(optimizer).__mro__ if kind.__module__.startswith("keras.src.")]
+        owner = next((kind for kind in kinds if _UPDATE in vars(kind)), None)
+        if owner is not None:
+            self._heard, self._patcher = ref(optimizer), Patcher()
+            self._patcher.listen(owner, _UPDATE, self._used)
+
+    def _used(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        if self.formula is None and args[0] is self._heard():
+            rate = args[3] if len(args) > 3 else kwargs["learning_rate"]
+            self.changes[self.batch] = reason(_plain, getattr(rate, "value", rate))[0]
+
+
+def _plain(rate: Any) -> Any:
+    """A number; of a tensor on an accelerator, which is not waited for, a copy."""
+    if hasattr(rate, "is_cpu"):
+        return rate.item() if rate.is_cpu else rate.detach().clone()
+    return float(rate)
+
+
+def _reached(iterations: Any) -> int | None:
+    """How many steps an optimizer has made; None where a device would have to be waited for."""
+    value = getattr(iterations, "_value", None)
+    ready = getattr(value, "is_ready", None)
+    if not getattr(value, "is_cpu", True) or (ready is not None and not ready()):
+        return None
+    return reason(int, iterations)[0]
 
 
 def formula_of(schedule: Any) -> Callable[[float], float] | None:
-    """A schedule of Keras's own as a function of the number of steps made before; None for any other."""
+    """A schedule of Keras's own, made of plain numbers, as a function of the number of steps made before; None for any other."""
     kind = type(schedule)
     formula = _FORMULAS.get(kind.__name__) if kind.__module__.startswith(_OURS) else None
-    return None if formula is None else lambda step: formula(schedule, step)
+    if formula is None or not all(map(_is_plain, vars(schedule).values())):
+        return None
+    return lambda step: formula(schedule, step)
+
+
+def _is_plain(setting: Any) -> bool:
+    if isinstance(setting, list | tuple):
+        return all(map(_is_plain, setting))
+    return setting is None or isinstance(setting, str | Number)
 
 
 def _exponential(its: Any, step: float) -> float:

@@ -7,11 +7,10 @@ A run begins with the first epoch of a `fit`, and ends when `fit` returns or rai
   then, so that these values and the next lie on one axis; epochs that `initial_epoch` leaves out count;
 - at each batch `auto/loss`, and `auto/batch/<metric>` of metrics that are means: those of that batch alone. Keras tells
   callbacks the mean of the epoch so far, m_n after n batches; the batch's own is
-  (w_n·m_n − w_(n−1)·m_(n−1)) / (w_n − w_(n−1)), where w_n counts the samples. The counts are known for arrays, tensors and
-  torch's DataLoader; elsewhere all batches count alike, which is exact but for a shorter last one. The m_n are
+  (w_n·m_n − w_(n−1)·m_(n−1)) / (w_n − w_(n−1)), where w_n counts the samples, as `_keras_sizes` finds them. The m_n are
   rounded to 32 bits, so the n-th value is good to about n·10⁻⁷ of the mean. After a NaN it is NaN until the epoch ends.
-  What cannot be taken apart (other metrics, the logs of a `train_step` of the user's own) is recorded as Keras tells it, as
-  `auto/reported/<name>`;
+  What cannot be taken apart (other metrics, batches of unknown size, the rest of an epoch in which a callback has begun the means
+  anew, the logs of a `train_step` of the user's own) is recorded as Keras tells it, as `auto/reported/<name>`;
 - `auto/lr` when it changes, `auto/step_time`, `auto/samples_per_second`;
 - every save of the model, by the user or a callback, as a checkpoint;
 - as config what `_keras_config` finds at the beginning, `stopped` and `best` at the end; as a table the layers.
@@ -97,6 +96,8 @@ class KerasWatch(Watch):
         self.patcher.observe(model, "evaluate", self._begin_evaluate)
         self.patcher.observe(model, "predict", self._begin_predict)
         self.patcher.listen(model, "train_on_batch", self._trained_on_batch)
+        self.patcher.listen(model, "test_on_batch", self._metrics_mixed)
+        self.patcher.listen(model, "reset_metrics", self._metrics_mixed)
 
     def unfollow(self) -> None:
         """`autolog()` is off: so are the loops that it records."""
@@ -106,7 +107,10 @@ class KerasWatch(Watch):
     def _begin_fit(self, call: Call) -> End | None:
         model, callbacks = call.args[0], callbacks_of("fit", call)
         options = self._options_for(callbacks)
-        if options is None or self.inside.get(model):
+        if self.inside.get(model):
+            return None
+        self.fits.drop(model)  # recorded or not: from now on its weights are those of this fit
+        if options is None:
             return None
         self.loops.end(model)
         fit = Fit(options, arguments_of("fit", call), flat(callbacks), True, self.fits.set)
@@ -120,10 +124,11 @@ class KerasWatch(Watch):
         return end
 
     def _begin_evaluate(self, call: Call) -> End | None:
+        fit = self.fits.get(call.args[0])
         if call.kwargs.get("_use_cached_eval_dataset"):
-            return None  # the validation of a fit: its values come with the epoch's
+            return None if fit is None else _validation(fit)
         model, callbacks = call.args[0], callbacks_of("evaluate", call)
-        fit, options = self.fits.get(model), self._options_for(callbacks)
+        options = self._options_for(callbacks)
         if self.inside.get(model) and (fit is None or not fit.active):
             return None
         if fit is None and options is None:
@@ -156,10 +161,18 @@ class KerasWatch(Watch):
         model = args[0]
         fit = self.fits.get(model)
         if fit is not None and fit.active:
-            fit.own_batches = True
-        elif self.autolog is not None and not self.inside.get(model):
+            fit.own_batches = not fit.supervised
+            fit.metrics_mixed()
+            return
+        self.fits.drop(model)
+        if self.autolog is not None and not self.inside.get(model):
             x = args[1] if len(args) > 1 else kwargs.get("x")
             self.loops.batch(model, x, result, self.autolog.options)
+
+    def _metrics_mixed(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        fit = self.fits.get(args[0])
+        if fit is not None and fit.active:
+            fit.metrics_mixed()
 
     def _own_run(self, callbacks: Any, model: Any, what: str) -> Recording | None:
         """A run for what is done without a training, where the user gave an AutoTrack for it."""
@@ -217,6 +230,7 @@ class KerasCallback(Adapter):
         if callbacks is not None and first_of(others) is not self.owner:
             return
         self.watch.loops.end(model)
+        self.watch.fits.drop(model)
         fit = self._fit = Fit(options, {}, others, False, self.watch.fits.set)
         fit.set_model(model)
         fit.set_params(self._params)
@@ -250,6 +264,16 @@ class KerasCallback(Adapter):
         if self._fit is not None:
             self._fit.finish()
             self._fit = None
+
+
+def _validation(fit: Fit) -> End:
+    """The validation of a fit begins: its values come with the epoch's."""
+    fit.validating = True
+
+    def end(call: Call) -> None:
+        fit.validating = False
+
+    return end
 
 
 def _caller(owner: AutoTrack) -> Any:

@@ -3,11 +3,13 @@
 import gc
 import math
 import os
+import random
 import time
 from typing import Any
 
 import numpy as np
 import pytest
+from packaging.version import Version
 
 import autotrack
 from autotrack.integrations._keras_rates import formula_of
@@ -26,6 +28,8 @@ RANDOM = np.random.RandomState(0)
 X = RANDOM.randn(ROWS, 4).astype("float32")
 Y = (RANDOM.rand(ROWS, 1) > 0.5).astype("float32")
 PLAIN = {"batch_size": BATCH, "epochs": 2, "verbose": 0, "shuffle": False}
+ANEW = Version(keras.__version__) >= Version("3.15")
+"""Whether `train_on_batch` begins its means anew."""
 SCHEDULES = keras.optimizers.schedules
 
 
@@ -94,7 +98,7 @@ def test_a_data_loader_whose_rows_come_from_an_iterator_is_recorded(store, arm):
 
     net().fit(torch.utils.data.DataLoader(Rows(), batch_size=BATCH), verbose=0, callbacks=arm())
     assert [step for step, _ in points(only_run(), "auto/loss")] == [1, 2, 3, 4]
-    assert "auto/samples_per_second" not in only_run().metrics
+    assert len(values(only_run(), "auto/samples_per_second")) == 4
 
 
 def test_several_outputs_have_a_loss_each(store, arm):
@@ -195,7 +199,96 @@ def test_a_schedule_of_the_users_own_is_asked_as_often_as_without(store, arm):
     mine = made.optimizer._learning_rate
     made.fit(X, Y, callbacks=callbacks, **PLAIN)
     assert mine.asked == list(range(8))
-    assert points(only_run(), "auto/lr") == [(1, 0.25), (5, 0.05)]
+    assert points(only_run(), "auto/lr") == [(step, 0.25 / step) for step in range(1, 9)]
+
+
+class Drawing(SCHEDULES.LearningRateSchedule):
+    """A schedule that draws random numbers, and remembers what it said."""
+
+    def __init__(self) -> None:
+        self.said: list[float] = []
+
+    def __call__(self, step: Any) -> Any:
+        drawn = random.random() + np.random.rand() + float(torch.rand(()))
+        self.said.append(0.01 * drawn)
+        return self.said[-1]
+
+
+def test_a_schedule_that_draws_random_numbers_draws_those_that_it_draws_untracked(store):
+    def fit(callbacks: list[Any]) -> list[Any]:
+        made = net(Drawing())
+        made.fit(X, Y, callbacks=callbacks, **PLAIN | {"shuffle": True})
+        state = [random.getstate(), repr(np.random.get_state()), torch.get_rng_state().tolist()]
+        return [[weight.tolist() for weight in made.get_weights()], made.optimizer._learning_rate.said, state]
+
+    reference = fit([])
+    assert fit([autotrack.AutoTrack()]) == reference
+    assert points(only_run(), "auto/lr") == list(enumerate(reference[1], 1))
+
+
+def test_a_function_as_the_rate_is_heard_and_not_called(store, arm):
+    said = []
+
+    def rate() -> float:
+        said.append(0.5 ** len(said))
+        return said[-1]
+
+    before = vars(keras.src.optimizers.base_optimizer.BaseOptimizer)["_backend_update_step"]
+    made = net()
+    made.compile(keras.optimizers.Adafactor(rate, weight_decay=0.1), "mse")  # the decay of weights asks, too
+    made.fit(X, Y, callbacks=arm(), **PLAIN)
+    assert len(said) == 16
+    assert points(only_run(), "auto/lr") == list(enumerate(said[1::2], 1))
+    assert vars(keras.src.optimizers.base_optimizer.BaseOptimizer)["_backend_update_step"] is before
+
+
+class Twice(keras.Sequential):
+    """Trains each batch two times."""
+
+    def train_step(self, data: Any) -> Any:
+        super().train_step(data)
+        return super().train_step(data)
+
+
+def test_the_rate_of_a_step_of_the_users_own_is_the_last_that_it_used(store, arm):
+    made = Twice([keras.Input((4,)), keras.layers.Dense(1)])
+    made.compile(keras.optimizers.SGD(SCHEDULES.ExponentialDecay(0.5, 1, 0.5)), "mse")
+    made.fit(X, Y, callbacks=arm(), **PLAIN)
+    assert points(only_run(), "auto/lr") == [(step, 0.5 ** (2 * step)) for step in range(1, 9)]
+
+
+def test_a_scaled_loss_that_leaves_steps_out_leaves_out_their_rates(store, arm):
+    bad = X.copy()
+    bad[9] = math.inf
+    made = net()
+    inner = keras.optimizers.SGD(SCHEDULES.ExponentialDecay(0.5, 1, 0.5))
+    made.compile(keras.optimizers.LossScaleOptimizer(inner), "mse")
+    made.fit(bad, Y, callbacks=arm(), **PLAIN)
+    assert points(only_run(), "auto/lr") == [
+        (step, 0.5**count) for count, step in enumerate([1, 3, 4, 5, 7, 8], 1)
+    ]
+
+
+if hasattr(keras.optimizers, "MultiOptimizer"):  # not in Keras 3.11
+
+    def test_several_optimizers_in_one_have_no_rate_in_common(store, arm):
+        made = net()
+        optimizers = keras.optimizers.OptimizerMap(keras.optimizers.SGD(0.1))
+        made.compile(keras.optimizers.MultiOptimizer(optimizers), "mse")
+        made.fit(X, Y, callbacks=arm(), **PLAIN)
+        assert "auto/lr" not in only_run().metrics
+        assert len(values(only_run(), "auto/loss")) == 8
+
+
+def test_a_loop_around_train_on_batch_hears_the_rates_of_a_schedule_of_the_users_own(store):
+    autotrack.keras.autolog()
+    made = net(Counting())
+    for _ in range(3):
+        made.train_on_batch(X, Y)
+    assert made.optimizer._learning_rate.asked == [0, 1, 2]
+    autotrack.autolog(disable=True)
+    # The loop is known from the end of its first batch on.
+    assert points(only_run(), "auto/lr") == [(2, 0.125), (3, pytest.approx(0.25 / 3))]
 
 
 def test_times_are_those_of_the_steps_without_validation(store, arm):
@@ -233,12 +326,40 @@ def test_a_loop_around_train_on_batch_is_a_run_a_model_while_autolog_is_on(store
     }
     assert set(by_rate) == {(0.1, False), (0.2, False), (0.1, True)}
     loop = by_rate[0.1, False]
-    assert points(loop, "auto/loss") == [(step, float(row[0])) for step, row in enumerate(found, 1)]
-    assert values(loop, "auto/batch/mae") == [float(row[1]) for row in found]
+    loss, mae = ("auto/loss", "auto/batch/mae") if ANEW else ("auto/reported/loss", "auto/reported/mae")
+    assert points(loop, loss) == [(step, float(row[0])) for step, row in enumerate(found, 1)]
+    assert values(loop, mae) == [float(row[1]) for row in found]
     assert points(loop, "auto/lr") == [(1, pytest.approx(0.1))]
     assert (loop.status, by_rate[0.2, False].status) == ("finished", "running")
     autotrack.autolog(disable=True)
     assert {run.status for run in autotrack.runs()} == {"finished"}
+
+
+def test_a_loop_has_losses_of_its_batches_alone_or_none_of_that_name(store):
+    made = net()
+    expected = alone(made, 0)
+    autotrack.keras.autolog()
+    made.reset_metrics()
+    for at in range(0, ROWS, BATCH):
+        made.train_on_batch(X[at : at + BATCH], Y[at : at + BATCH])
+    autotrack.autolog(disable=True)
+    found = values(only_run(), "auto/loss") if ANEW else expected
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert ("auto/loss" in only_run().metrics) is ANEW
+
+
+def test_a_loop_has_what_a_train_step_of_the_users_own_reports(store):
+    class Reports(keras.Sequential):
+        def train_step(self, data: Any) -> Any:
+            return super().train_step(data) | {"loss": 2.5}
+
+    made = Reports([keras.Input((4,)), keras.layers.Dense(1)])
+    made.compile("sgd", "mse")
+    autotrack.keras.autolog()
+    made.train_on_batch(X, Y, return_dict=True)
+    autotrack.autolog(disable=True)
+    assert points(only_run(), "auto/reported/loss") == [(1, 2.5)]
+    assert "auto/loss" not in only_run().metrics
 
 
 def test_train_on_batch_is_not_recorded_without_autolog(store):
