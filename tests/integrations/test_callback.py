@@ -203,6 +203,29 @@ def test_every_adapter_handles_hooks_and_leaves_the_names_that_frameworks_overwr
         assert adapter.bases
 
 
+A, B, C = object(), object(), object()
+
+
+@pytest.mark.parametrize(
+    ("framework", "args", "kwargs"),
+    [
+        ("keras", (), {}),
+        ("keras", ({},), {}),
+        ("keras", (0, {}), {}),
+        ("keras", (3,), {"logs": {}}),
+        ("lightning", (A, B), {}),
+        ("lightning", (A, B), {"stage": "fit"}),
+        ("lightning", (A, B, "fit"), {}),
+        ("lightning", (A,), {"pl_module": B}),
+        ("lightning", (), {"trainer": A, "pl_module": B, "stage": "fit"}),
+        ("lightning", (A, B, C, {}, 0), {}),
+        ("transformers", (A, B, C), {"model": A}),
+    ],
+)
+def test_the_arguments_of_a_hook_that_frameworks_share_tell_whose_it_is(framework, args, kwargs):
+    assert [name for name, adapter in adapters().items() if adapter.claims(args, kwargs)] == [framework]
+
+
 def test_every_hook_returns_none():
     tracker = autotrack.AutoTrack()
     assert tracker.on_train_end({}) is None
