@@ -164,7 +164,7 @@ class Adapter:
 
 
 class AutoTrack:
-    """Records the training that it is given to, as `callbacks=[AutoTrack()]`: Lightning, transformers, Keras.
+    """Records the training that it is given to: `callbacks=[AutoTrack()]`, `estimator.set_callbacks(AutoTrack())`.
 
     `project`, `name`, `tags`, `group`: of the runs it opens, as in `autotrack.init`. `log_every`: of the values that every
     step of a training has, record those of each n-th step (default 1: all; ValueError below 1); values of epochs and
@@ -384,7 +384,7 @@ def _hook(name: str, frameworks: tuple[str, ...]) -> Any:
     return hook
 
 
-def _handler(name: str, framework: str) -> Callable[..., None]:
+def _handler(name: str, framework: str) -> Any:
     """What one framework's adapter does at a hook, if it has a method of that name; its errors end in a warning."""
     method: Any = getattr(adapters()[framework], name, None)
     if method is None:
@@ -395,4 +395,6 @@ def _handler(name: str, framework: str) -> Callable[..., None]:
         if not adapter.watch.refused:
             method(adapter, *args, **kwargs)
 
-    return shielded(f"the {framework} hook {name}", handle)
+    hook: Any = shielded(f"the {framework} hook {name}", handle)
+    hook.__wrapped__ = method  # scikit-learn gives a hook those keywords that its signature names
+    return hook

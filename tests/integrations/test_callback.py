@@ -188,7 +188,7 @@ def test_hooks_of_a_subclass_go_before_ours_and_reach_them_by_super(store):
 
 def test_every_adapter_handles_hooks_and_leaves_the_names_that_frameworks_overwrite():
     found = adapters()
-    assert {"lightning", "transformers", "keras"} <= set(found)
+    assert {"lightning", "transformers", "keras", "sklearn"} <= set(found)
     for adapter in found.values():
         assert issubclass(adapter, Adapter)
         assert adapter.handled()
@@ -200,7 +200,13 @@ def test_every_adapter_handles_hooks_and_leaves_the_names_that_frameworks_overwr
             "load_state_dict",
             "state_key",
         }
-        assert adapter.bases
+    assert [name for name, adapter in found.items() if not adapter.bases] == ["sklearn"]
+
+
+class Context:
+    """As scikit-learn's."""
+
+    root_uuid = None
 
 
 A, B, C = object(), object(), object()
@@ -219,6 +225,8 @@ A, B, C = object(), object(), object()
         ("lightning", (A,), {"pl_module": B}),
         ("lightning", (), {"trainer": A, "pl_module": B, "stage": "fit"}),
         ("lightning", (A, B, C, {}, 0), {}),
+        ("sklearn", (), {"estimator": A, "context": Context()}),
+        ("sklearn", (A, Context()), {}),
         ("transformers", (A, B, C), {"model": A}),
     ],
 )
