@@ -151,9 +151,11 @@ class Adapter:
         self.owner = owner
 
     @staticmethod
-    def claims(args: tuple[Any, ...]) -> bool:
-        """Whether these positional arguments of a hook are this framework's; asked only where frameworks share the name."""
-        raise TypeError(f"a hook that two frameworks share was called with {len(args)} arguments")
+    def claims(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Whether these arguments of a hook are this framework's; asked only where frameworks share the name."""
+        raise TypeError(
+            f"a hook that two frameworks share was called with {len(args) + len(kwargs)} arguments"
+        )
 
     @classmethod
     def handled(cls) -> set[str]:
@@ -162,7 +164,7 @@ class Adapter:
 
 
 class AutoTrack:
-    """Records the training that it is given to, as `callbacks=[AutoTrack()]`: Lightning, transformers, Keras.
+    """Records the training that it is given to: `callbacks=[AutoTrack()]`, `estimator.set_callbacks(AutoTrack())`.
 
     `project`, `name`, `tags`, `group`: of the runs it opens, as in `autotrack.init`. `log_every`: of the values that every
     step of a training has, record those of each n-th step (default 1: all; ValueError below 1); values of epochs and
@@ -328,11 +330,12 @@ def _hooks(bases: dict[str, tuple[type, ...]]) -> dict[str, Any]:
     """A method for each hook that an adapter wants, or that means different things in two frameworks."""
     names: dict[str, list[str]] = {}
     attributes: dict[str, Any] = {}
+    wanted = {name for adapter in adapters().values() for name in adapter.handled()}
     for framework, adapter in adapters().items():
         attributes |= adapter.attributes
-        theirs = {name for base in bases[framework] for name in dir(base) if name.startswith("on_")}
-        for name in theirs | adapter.handled():
-            names.setdefault(name, []).append(framework)
+        for name in adapter.handled().union(*map(dir, bases[framework])):
+            if name.startswith("on_") or name in wanted:
+                names.setdefault(name, []).append(framework)
     for name, frameworks in names.items():
         if len(frameworks) > 1 or name in adapters()[frameworks[0]].handled():
             attributes[name] = _hook(name, tuple(frameworks))
@@ -367,7 +370,7 @@ def _hook(name: str, frameworks: tuple[str, ...]) -> Any:
 
     def for_several(self: AutoTrack, *args: Any, **kwargs: Any) -> None:
         for claims, handler in candidates:
-            if claims(args):
+            if claims(args, kwargs):
                 handler(self, *args, **kwargs)
                 return
 
@@ -377,7 +380,7 @@ def _hook(name: str, frameworks: tuple[str, ...]) -> Any:
     return hook
 
 
-def _handler(name: str, framework: str) -> Callable[..., None]:
+def _handler(name: str, framework: str) -> Any:
     """What one framework's adapter does at a hook, if it has a method of that name; its errors end in a warning."""
     method: Any = getattr(adapters()[framework], name, None)
     if method is None:
@@ -388,4 +391,6 @@ def _handler(name: str, framework: str) -> Callable[..., None]:
         if not adapter.watch.refused:
             method(adapter, *args, **kwargs)
 
-    return shielded(f"the {framework} hook {name}", handle)
+    hook: Any = shielded(f"the {framework} hook {name}", handle)
+    hook.__wrapped__ = method  # scikit-learn gives a hook those keywords that its signature names
+    return hook

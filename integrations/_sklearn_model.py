@@ -5,6 +5,7 @@ from contextlib import suppress
 from time import perf_counter
 from typing import Any
 
+from autotrack.callback import AutoTrack
 from autotrack.guard import reason
 from autotrack.integrations._sklearn_score import quiet
 
@@ -12,6 +13,8 @@ MOST_BYTES = 16 * 1024 * 1024
 _SECONDS = 0.25
 _SHARE_OF_FIT = 0.1
 _LEAST_SECONDS = 0.005
+_CALLBACKS = "_skl_callbacks"
+"""Where scikit-learn keeps an estimator's callbacks, from 1.9 on."""
 
 
 class _TooMuch(Exception):
@@ -44,7 +47,10 @@ class _Bounded:
 
 
 class _Traceless(pickle.Pickler):
-    """Remembers the classes that pickling leaves a mark on (`__slotnames__`, which `copyreg` keeps there), to take it off again."""
+    """Remembers the classes that pickling leaves a mark on (`__slotnames__`, which `copyreg` keeps there), to take it off again.
+
+    Of the callbacks of an estimator it leaves out `AutoTrack`: who loads the model may not have us.
+    """
 
     def __init__(self, target: _Bounded) -> None:
         super().__init__(target, protocol=5)
@@ -55,6 +61,9 @@ class _Traceless(pickle.Pickler):
         kind = type(value)
         if "__slotnames__" not in kind.__dict__:
             self._marked.add(kind)
+        held = getattr(value, "__dict__", None)
+        if type(held) is dict and _CALLBACKS in held:
+            return _without_ours(value.__reduce_ex__(5))
         return NotImplemented
 
     def tidy(self) -> None:
@@ -63,6 +72,16 @@ class _Traceless(pickle.Pickler):
             if "__slotnames__" in kind.__dict__:
                 with suppress(TypeError, AttributeError):
                     delattr(kind, "__slotnames__")
+
+
+def _without_ours(reduced: Any) -> Any:
+    if not isinstance(reduced, tuple) or len(reduced) < 3 or not isinstance(reduced[2], dict):
+        return reduced
+    state = dict(reduced[2])
+    others = [each for each in state.pop(_CALLBACKS, ()) if not isinstance(each, AutoTrack)]
+    if others:
+        state[_CALLBACKS] = others
+    return (*reduced[:2], state, *reduced[3:])
 
 
 def pickled(estimator: Any, fit_seconds: float) -> tuple[bytes | None, str | None]:

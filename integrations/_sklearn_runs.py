@@ -3,14 +3,17 @@ each
 cross-validation."""
 
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from autotrack import background, session
+from autotrack.callback import AutoTrack, ByIdentity
 from autotrack.guard import attempt, guarded, reason
 from autotrack.integrations import _sklearn_facts as facts
 from autotrack.integrations._sklearn_search import CrossValidation, is_search, record_search
+from autotrack.integrations._sklearn_tasks import Tasks, tracker_of, tracker_within
 from autotrack.integrations._sklearn_threads import here, inside, move
 from autotrack.late import event_late
 from autotrack.options import Options
@@ -25,23 +28,30 @@ End = Callable[["Call"], object]
 
 class Trainings:
     """What the observed functions report to: `begin` for methods of estimators, `begin_function` for
-    functions.
+    functions. Recorded is what was given an `AutoTrack`, and all else while `autolog` has options.
     """
 
-    def __init__(self, options: Callable[[], Options]) -> None:
-        self._options = options
+    def __init__(self, autolog: Callable[[], Options | None]) -> None:
+        self._autolog = autolog
         self._partial: dict[int, _Partial] = {}
+        self.tasks: ByIdentity[Tasks] = ByIdentity()
+        """By estimator: of the fits of those that have an `AutoTrack`."""
 
     def begin(self, method: str, call: "Call") -> End | None:
         """A fit method was called."""
         if inside.get() is not None or in_training() or not session.recording():
             return None
         estimator = call.args[0]
+        tracker = tracker_within(estimator) if is_search(estimator) else tracker_of(estimator)
+        if tracker is None and self._autolog() is None:
+            return None
         token = inside.set(self)
         end: End | None = None
-        if not attempt("looking at an estimator", _only_transforms, estimator, default=False):
+        if tracker is not None or not attempt(
+            "looking at an estimator", _only_transforms, estimator, default=False
+        ):
             begin = self._begin_partial if method == "partial_fit" else self._begin_fit
-            end = attempt("recording a fit", begin, estimator, method, call)
+            end = attempt("recording a fit", begin, estimator, method, call, tracker)
 
         def leave(call: "Call") -> None:
             try:
@@ -59,9 +69,12 @@ class Trainings:
             return outer.take_folds
         if outer is not None or in_training() or not session.recording():
             return None
+        tracker = tracker_within(call.args[0] if call.args else call.kwargs.get("estimator"))
+        if tracker is None and self._autolog() is None:
+            return None
         validation = CrossValidation(name, call)
         token = inside.set(validation)
-        training = attempt("recording a cross-validation", self._open, validation.title)
+        training = attempt("recording a cross-validation", self._open, validation.title, tracker)
         if training is not None:
             with guarded("recording a cross-validation"):
                 _configure(training, validation.config())
@@ -77,40 +90,58 @@ class Trainings:
         return leave
 
     def close(self) -> None:
-        """End the runs of estimators that are fitted in parts."""
-        while self._partial:
-            self._partial.popitem()[1].training.finish()
+        """`autolog()` ends: so do its runs of estimators that are fitted in parts."""
+        for key, part in list(self._partial.items()):
+            if not part.by_hand:
+                self._partial.pop(key, None)
+                part.training.finish()
 
-    def _open(self, name: str) -> Training | None:
-        return begin_training("sklearn", name=name, config=None, options=self._options(), nested="ignore")
+    def _open(self, name: str, tracker: AutoTrack | None) -> Training | None:
+        options = self._autolog() if tracker is None else tracker.options
+        if options is None:
+            return None
+        return begin_training("sklearn", name=name, config=None, options=options, nested="ignore")
 
-    def _begin_fit(self, estimator: Any, method: str, call: "Call") -> End | None:
+    def _begin_fit(self, estimator: Any, method: str, call: "Call", tracker: AutoTrack | None) -> End | None:
         earlier = self._partial.pop(id(estimator), None)
         if earlier is not None:
             earlier.training.finish()
         with background.held():
-            training = self._open(type(estimator).__name__)
+            training = self._open(type(estimator).__name__, tracker)
             if training is None:
                 return None
             fit = _Fit(estimator, method, call)
             with guarded("recording the parameters of an estimator"):
                 _configure(training, fit.config())
+            if tracker is not None:
+                with guarded("recording the tasks of a fit"):
+                    fit.tasks = Tasks(training, tracker)
+                    self.tasks.set(estimator, fit.tasks)
         started = perf_counter()
-        return lambda call: _close(training, call, perf_counter() - started, fit.record)
 
-    def _begin_partial(self, estimator: Any, method: str, call: "Call") -> End | None:
+        def end(call: "Call") -> None:
+            seconds = perf_counter() - started
+            self.tasks.drop(estimator)
+            _close(training, call, seconds, fit.record)
+
+        return end
+
+    def _begin_partial(
+        self, estimator: Any, method: str, call: "Call", tracker: AutoTrack | None
+    ) -> End | None:
         key = id(estimator)
         known = self._partial.get(key)
         outside = here()
         if known is None or known.estimator() is not estimator or known.training.run.status != "running":
-            training = self._open(type(estimator).__name__)
+            training = self._open(type(estimator).__name__, tracker)
             if training is None:
                 return None
             with guarded("recording the parameters of an estimator"):
                 _configure(training, _Fit(estimator, method, call).config())
             why = "an estimator that is fitted in parts sees its data a part at a time"
             _report(training.run, "train_score", "skipped", why, 0.0)
-            known = self._partial[key] = _Partial(estimator, training, lambda _: self._gone(key))
+            gone = partial(self._gone, key)
+            known = self._partial[key] = _Partial(estimator, training, tracker is not None, gone)
         else:
             move(outside._replace(training=known.training, run=known.training.run))
         part, started = known, perf_counter()
@@ -126,7 +157,7 @@ class Trainings:
 
         return end
 
-    def _gone(self, key: int) -> None:
+    def _gone(self, key: int, gone: object) -> None:
         """The garbage collector has taken an estimator: no lock may be waited for here, so the helper ends
         its run.
         """
@@ -140,9 +171,12 @@ class _Partial:
     one.
     """
 
-    def __init__(self, estimator: Any, training: Training, gone: Callable[[Any], None]) -> None:
+    def __init__(
+        self, estimator: Any, training: Training, by_hand: bool, gone: Callable[[Any], None]
+    ) -> None:
         self.estimator = ref(estimator, gone)
         self.training = training
+        self.by_hand = by_hand
         self.calls = 0
 
 
@@ -154,6 +188,7 @@ class _Fit:
     def __init__(self, estimator: Any, method: str, call: "Call") -> None:
         self.method = method
         self.estimator = estimator
+        self.tasks: Tasks | None = None
         self.params, self.problem = reason(facts.params, estimator)
         function = getattr(type(estimator), method, None)
         self.given = facts.arguments(call.args, call.kwargs, function) if function is not None else {}
@@ -171,6 +206,9 @@ class _Fit:
         if call.error is None:
             self._record_result(run, given, values)
         run.log(values)
+        if self.tasks is not None:
+            with guarded("recording the scores of a fit's tasks"):
+                self.tasks.log_scores(self.estimator)
 
     def _record_result(self, run: "Run", given: dict[str, Any], values: dict[str, float]) -> None:
         from autotrack.integrations._sklearn_score import train_score

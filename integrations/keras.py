@@ -65,6 +65,7 @@ _SAVERS = (
     "keras.src.callbacks.backup_and_restore",
 )
 _SUPPORTS = {"keras": ">=3.11,<3.16"}
+_WORDS = {"epoch", "batch", "logs"}
 
 End = Callable[[Call], None]
 
@@ -207,8 +208,10 @@ class KerasCallback(Adapter):
         self._fit: Fit | None = None
 
     @staticmethod
-    def claims(args: tuple[Any, ...]) -> bool:
+    def claims(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """(logs), (epoch, logs), (batch, logs=…)."""
+        if kwargs and not kwargs.keys() <= _WORDS:
+            return False
         return len(args) < 2 or isinstance(args[0], int)
 
     def set_model(self, model: Any) -> None:

@@ -295,9 +295,15 @@ class LightningCallback(Adapter):
     watch: ClassVar[LightningWatch] = LightningWatch()
 
     @staticmethod
-    def claims(args: tuple[Any, ...]) -> bool:
-        """(trainer, module, …): two, five or six arguments where others have the same hook."""
-        return len(args) not in (0, 1, 3) and not isinstance(args[0], int)
+    def claims(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """(trainer, module, …): two, five or six arguments where others have the same hook, three where it ends in a stage."""
+        if "pl_module" in kwargs:
+            return True
+        if len(args) == 3:
+            return isinstance(args[2], str)
+        if len(args) == 2:  # scikit-learn's (estimator, context)
+            return not isinstance(args[0], int) and not hasattr(args[1], "root_uuid")
+        return len(args) > 3 and not isinstance(args[0], int)
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
         """The training begins, behind sanity check and resuming."""

@@ -10,19 +10,31 @@ candidate.
 `cross_val_score` and its kin make one run with the folds as a table. `partial_fit` makes one run an
 estimator, with a step a call; it ends with the estimator (or `fit`, or the process). Transformers alone make
 none.
+
+From scikit-learn 1.9 on `LogisticRegression().set_callbacks(AutoTrack()).fit(X, y)` records that estimator without
+`autolog()`: the same run, also of a transformer, with the options of the `AutoTrack`, and the seconds that each task took of which
+scikit-learn tells callbacks. The outermost one that has an `AutoTrack` is the run; it is not propagated.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from autotrack.callback import Adapter, Watch
 from autotrack.guard import attempt
-from autotrack.importlib_bootstrap_frames import after_subclassing, observing
+from autotrack.importhook import when_imported
+from autotrack.importlib_bootstrap_frames import PortableMethod, after_subclassing, observing
 from autotrack.integration import Integration
+from autotrack.options import Options
+from autotrack.patcher import Call, Patcher
 
 if TYPE_CHECKING:
     from autotrack.integrations._sklearn_runs import Trainings
+    from autotrack.integrations._sklearn_tasks import Tasks
+
+End = Callable[[Call], object]
 
 METHODS = ("fit", "fit_transform", "fit_predict", "partial_fit")
 FUNCTIONS = (
@@ -33,6 +45,104 @@ FUNCTIONS = (
     "permutation_test_score",
     "validation_curve",
 )
+_SUPPORTS = {"scikit-learn": ">=1.6.1,<1.10"}
+_THREADS = "joblib.parallel"
+_FUNCTIONS = "sklearn.model_selection._validation"
+
+
+class Observer(Protocol):
+    """What is told of calls before they are made; what it returns is called behind them."""
+
+    def begin(self, method: str, call: Call) -> End | None:
+        """Of a method of an estimator."""
+
+    def begin_function(self, name: str, call: Call) -> End | None:
+        """Of a function."""
+
+
+class SklearnWatch(Watch):
+    """Observes the fit methods of the classes that take callbacks, which there are from scikit-learn 1.9 on, and the
+    cross-validation functions: what has an `AutoTrack` is recorded.
+    """
+
+    name: ClassVar[str] = "sklearn"
+    targets: ClassVar[tuple[str, ...]] = ("sklearn.callback._callback_support",)
+    supports: ClassVar[dict[str, str]] = _SUPPORTS
+
+    _trainings: "Trainings | None" = None
+
+    @property
+    def trainings(self) -> "Trainings":
+        """What is being recorded, here and by `autolog()`."""
+        if self._trainings is None:
+            # Not at the top: `autolog()` loads this module, and most programs that call it import one framework only.
+            from autotrack.integrations._sklearn_runs import Trainings
+
+            self._trainings = Trainings(self._autolog_options)
+        return self._trainings
+
+    def tasks_of(self, estimator: Any) -> "Tasks | None":
+        """Of a fit that is being recorded, if its estimator has an `AutoTrack`."""
+        return self._trainings.tasks.get(estimator) if self._trainings is not None else None
+
+    def follow(self, integration: Integration) -> None:
+        """`autolog()` is on: it observes all estimators itself."""
+        self.autolog = integration
+
+    def unfollow(self) -> None:
+        """`autolog()` is off."""
+        if self._trainings is not None:
+            self._trainings.close()
+        super().unfollow()
+
+    def begin(self, method: str, call: Call) -> End | None:
+        """A fit method of an estimator that takes callbacks was called."""
+        return self.trainings.begin(method, call)
+
+    def begin_function(self, name: str, call: Call) -> End | None:
+        """A cross-validation function was called."""
+        return self.trainings.begin_function(name, call)
+
+    def _install(self, module: ModuleType) -> None:
+        _watch_classes(self.patcher, module.CallbackSupportMixin, self, parents=True)
+        for name in (_THREADS, _FUNCTIONS):
+            self._handles.append(when_imported(name, partial(_watch_module, self.patcher, self)))
+
+    def _autolog_options(self) -> Options | None:
+        return self.autolog.options if self.autolog is not None else None
+
+
+class SklearnCallback(Adapter):
+    """What `AutoTrack` does at scikit-learn's hooks: it times the tasks of a fit, whose beginning and end the watch sees."""
+
+    watch: ClassVar[SklearnWatch] = SklearnWatch()
+
+    @staticmethod
+    def claims(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """(estimator=, context=), also without the names."""
+        return "context" in kwargs or (len(args) == 2 and hasattr(args[1], "root_uuid"))
+
+    def setup(self, estimator: Any, context: Any) -> None:
+        """Nothing that the call of `fit` has not told, but scikit-learn asks for the hook."""
+
+    def teardown(self, estimator: Any, context: Any) -> None:
+        """As `setup`; it tells no error."""
+
+    def on_fit_task_begin(self, estimator: Any, context: Any, *, X: Any = ...) -> None:
+        """A task begins: the fit, a step of a pipeline, an iteration of a solver. Without data X is None."""
+        tasks = self._tasks(estimator)
+        if tasks is not None:
+            tasks.begin(context, X is not None)
+
+    def on_fit_task_end(self, estimator: Any, context: Any, *, X: Any = ...) -> None:
+        """A task has ended well."""
+        tasks = self._tasks(estimator)
+        if tasks is not None:
+            tasks.end(context, X is not None)
+
+    def _tasks(self, estimator: Any) -> "Tasks | None":
+        tasks = self.watch.tasks_of(estimator)
+        return tasks if tasks is not None and tasks.tracker is self.owner else None
 
 
 class SklearnIntegration(Integration):
@@ -41,61 +151,60 @@ class SklearnIntegration(Integration):
     """
 
     name: ClassVar[str] = "sklearn"
-    targets: ClassVar[tuple[str, ...]] = (
-        "joblib.parallel",
-        "sklearn.base",
-        "sklearn.model_selection._validation",
-    )
-    supports: ClassVar[dict[str, str]] = {"scikit-learn": ">=1.6.1,<1.10"}
-
-    _trainings: "Trainings | None" = None
+    targets: ClassVar[tuple[str, ...]] = (_THREADS, "sklearn.base", _FUNCTIONS)
+    supports: ClassVar[dict[str, str]] = _SUPPORTS
 
     def _install(self, module: ModuleType) -> None:
-        # Not at the top: `autolog()` loads this module, and most programs that call it import one framework only.
-        from autotrack.integrations._sklearn_runs import Trainings
-        from autotrack.integrations._sklearn_threads import follow_threads
-
-        if self._trainings is None:
-            self._trainings = Trainings(lambda: self.options)
-        if module.__name__ == "joblib.parallel":
-            follow_threads(self.patcher, module)
-        elif module.__name__ == "sklearn.base":
-            self._watch_classes(module.BaseEstimator, self._trainings)
+        watch = SklearnCallback.watch
+        watch.follow(self)
+        if module.__name__ == "sklearn.base":
+            _watch_classes(self.patcher, module.BaseEstimator, watch.trainings)
         else:
-            self._watch_functions(module, self._trainings)
+            _watch_module(self.patcher, watch.trainings, module)
 
     def _uninstall(self) -> None:
-        if self._trainings is not None:
-            self._trainings.close()
+        SklearnCallback.watch.unfollow()
 
-    def _watch_classes(self, base: type, trainings: "Trainings") -> None:
-        patcher = self.patcher
 
-        def watch(cls: type) -> None:
-            attempt(f"watching the estimator class {cls.__name__}", self._watch_class, cls, trainings)
+def _watch_module(patcher: Patcher, observer: Observer, module: ModuleType) -> None:
+    from autotrack.integrations._sklearn_threads import follow_threads
 
-        init_subclass = classmethod(after_subclassing(base, patcher, watch))
-        patcher.replace(base, "__init_subclass__", lambda _: init_subclass)
-        for cls in _with_subclasses(base):
-            watch(cls)
+    if module.__name__ == _THREADS:
+        follow_threads(patcher, module)
+        return
 
-    def _watch_class(self, cls: type, trainings: "Trainings") -> None:
-        for method in METHODS:
-            found: Any = cls.__dict__.get(method)
-            begin = partial(trainings.begin, method)
-            if isinstance(found, FunctionType):
-                self.patcher.observe(cls, method, begin, portable=True)
-            elif type(found).__name__ == "_AvailableIfDescriptor" and isinstance(found.fn, FunctionType):
-                self.patcher.observe(found, "fn", begin, portable=True)
+    def maker(name: str) -> Callable[[Any], Any]:
+        return lambda original: observing(original, patcher, partial(observer.begin_function, name))
 
-    def _watch_functions(self, module: ModuleType, trainings: "Trainings") -> None:
-        patcher = self.patcher
+    makers = {name: maker(name) for name in FUNCTIONS if name in vars(module)}
+    patcher.replace_functions(module, makers)
 
-        def maker(name: str) -> Callable[[Any], Any]:
-            return lambda original: observing(original, patcher, partial(trainings.begin_function, name))
 
-        makers = {name: maker(name) for name in FUNCTIONS if name in vars(module)}
-        patcher.replace_functions(module, makers)
+def _watch_classes(patcher: Patcher, base: Any, observer: Observer, parents: bool = False) -> None:
+    """Watch `base` and what is derived from it, now or later. `parents`: and the estimators that these are derived from."""
+    estimator = sys.modules["sklearn.base"].BaseEstimator
+
+    def watch(cls: type) -> None:
+        kinds = [kind for kind in cls.__mro__ if issubclass(kind, (base, estimator))] if parents else [cls]
+        for kind in kinds:
+            attempt(f"watching the estimator class {kind.__name__}", _watch_class, patcher, kind, observer)
+
+    init_subclass = classmethod(after_subclassing(base, patcher, watch))
+    patcher.replace(base, "__init_subclass__", lambda _: init_subclass)
+    for cls in _with_subclasses(base):
+        watch(cls)
+
+
+def _watch_class(patcher: Patcher, cls: type, observer: Observer) -> None:
+    for method in METHODS:
+        found: Any = cls.__dict__.get(method)
+        begin = partial(observer.begin, method)
+        if isinstance(found, FunctionType | PortableMethod):
+            patcher.observe(cls, method, begin, portable=True)
+        elif type(found).__name__ == "_AvailableIfDescriptor" and isinstance(
+            found.fn, FunctionType | PortableMethod
+        ):
+            patcher.observe(found, "fn", begin, portable=True)
 
 
 def _with_subclasses(base: type) -> Iterator[type]:

@@ -168,9 +168,9 @@ class TransformersCallback(Adapter):
     watch: ClassVar[TransformersWatch] = TransformersWatch()
 
     @staticmethod
-    def claims(args: tuple[Any, ...]) -> bool:
+    def claims(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """(args, state, control): always three."""
-        return len(args) == 3
+        return len(args) == 3 and not isinstance(args[2], str)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **facts: Any) -> None:
         """The training begins; its state is restored already when it is resumed."""

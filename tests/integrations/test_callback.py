@@ -188,7 +188,7 @@ def test_hooks_of_a_subclass_go_before_ours_and_reach_them_by_super(store):
 
 def test_every_adapter_handles_hooks_and_leaves_the_names_that_frameworks_overwrite():
     found = adapters()
-    assert {"lightning", "transformers", "keras"} <= set(found)
+    assert {"lightning", "transformers", "keras", "sklearn"} <= set(found)
     for adapter in found.values():
         assert issubclass(adapter, Adapter)
         assert adapter.handled()
@@ -200,7 +200,38 @@ def test_every_adapter_handles_hooks_and_leaves_the_names_that_frameworks_overwr
             "load_state_dict",
             "state_key",
         }
-        assert adapter.bases
+    assert [name for name, adapter in found.items() if not adapter.bases] == ["sklearn"]
+
+
+class Context:
+    """As scikit-learn's."""
+
+    root_uuid = None
+
+
+A, B, C = object(), object(), object()
+
+
+@pytest.mark.parametrize(
+    ("framework", "args", "kwargs"),
+    [
+        ("keras", (), {}),
+        ("keras", ({},), {}),
+        ("keras", (0, {}), {}),
+        ("keras", (3,), {"logs": {}}),
+        ("lightning", (A, B), {}),
+        ("lightning", (A, B), {"stage": "fit"}),
+        ("lightning", (A, B, "fit"), {}),
+        ("lightning", (A,), {"pl_module": B}),
+        ("lightning", (), {"trainer": A, "pl_module": B, "stage": "fit"}),
+        ("lightning", (A, B, C, {}, 0), {}),
+        ("sklearn", (), {"estimator": A, "context": Context()}),
+        ("sklearn", (A, Context()), {}),
+        ("transformers", (A, B, C), {"model": A}),
+    ],
+)
+def test_the_arguments_of_a_hook_that_frameworks_share_tell_whose_it_is(framework, args, kwargs):
+    assert [name for name, adapter in adapters().items() if adapter.claims(args, kwargs)] == [framework]
 
 
 def test_every_hook_returns_none():

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,18 @@ import tiny_lightning
 import tiny_transformers
 import torch
 import transformers
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
 from warm_process import told
 
 pytestmark = pytest.mark.filterwarnings("default")
 
 FRAMEWORKS = ("lightning", "transformers", "keras")
+WITH_SKLEARN = (*FRAMEWORKS, "sklearn") if find_spec("sklearn.callback") else FRAMEWORKS
 X, Y = np.ones((8, 4), "float32"), np.ones((8, 1), "float32")
 three = pytest.mark.parametrize("framework", FRAMEWORKS)
+four = pytest.mark.parametrize("framework", WITH_SKLEARN)
+"""scikit-learn has callbacks from 1.9 on."""
 
 
 class Stop(Exception):
@@ -41,6 +47,9 @@ def raises(framework: str) -> Any:
     def fail(*args: Any, **kwargs: Any) -> None:
         raise Stop
 
+    if framework == "sklearn":
+        hooks = dict.fromkeys(("setup", "teardown", "on_fit_task_begin"), lambda *args, **kwargs: None)
+        return type("Fails", (), {**hooks, "on_fit_task_end": fail})()
     base = {
         "lightning": pl.Callback,
         "transformers": transformers.TrainerCallback,
@@ -60,6 +69,9 @@ def train(framework: str, folder: Path, callbacks: list[Any]) -> tuple[Any, list
         made = tiny_transformers.trainer(folder, callbacks, max_steps=2)
         returned = made.train()
         return returned[:2], [weight.tolist() for weight in made.model.parameters()]
+    if framework == "sklearn":
+        fitted = LogisticRegression(max_iter=200).set_callbacks(*callbacks).fit(*load_iris(return_X_y=True))
+        return fitted.n_iter_.tolist(), fitted.coef_.tolist()
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
@@ -86,7 +98,7 @@ def test_what_is_replaced_keeps_its_name_signature_and_documentation(framework: 
     assert (found["other"], found["left"]) == ([], [])
 
 
-@three
+@four
 def test_a_run_of_the_users_stays_open_through_trainings_that_end_well_and_badly(
     store, tmp_path, framework, callbacks
 ):
@@ -103,7 +115,7 @@ def test_a_run_of_the_users_stays_open_through_trainings_that_end_well_and_badly
     assert [child.status for child in done.children] == ["failed"]
 
 
-@three
+@four
 @pytest.mark.parametrize("broken", ["__init__", "log", "update_config", "event", "finish", "_finish"])
 def test_no_error_of_ours_reaches_a_training(store, tmp_path, monkeypatch, framework, callbacks, broken):
     def fail(*args: Any, **kwargs: Any) -> None:
@@ -120,7 +132,7 @@ def test_no_error_of_ours_reaches_a_training(store, tmp_path, monkeypatch, frame
             train(framework, tmp_path, [*callbacks, raises(framework)])
 
 
-@three
+@four
 def test_a_store_that_cannot_be_written_stops_no_training(store, tmp_path, monkeypatch, framework, callbacks):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("AUTOTRACK_DIR", str(tmp_path / "file" / ".autotrack"))

@@ -150,7 +150,7 @@ def check_use(environment: Any, folder: Path) -> str:
     assert done.returncode == 0, done.stderr
     groups = json.loads(done.stdout)
     assert set(groups["autotrack.integrations"]) >= INTEGRATIONS
-    assert set(groups["autotrack.callbacks"]) >= {"keras", "lightning", "transformers"}
+    assert set(groups["autotrack.callbacks"]) >= {"keras", "lightning", "sklearn", "transformers"}
     done, run = launch(environment, folder)
     assert run["name"] == "train.py"
     assert run["status"] == "finished"
