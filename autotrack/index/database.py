@@ -288,6 +288,8 @@ def _keep_one(engine: Engine, path: Path, wait: float) -> None:
 
     @event.listens_for(engine, "connect")
     def opened(connection: sqlite3.Connection, record: Any) -> None:
+        if record.info["file"] is None:  # SQLite has made it just now
+            record.info["file"] = _identity(path)
         _use_wal(connection, wait)
 
     @event.listens_for(engine, "checkout")
