@@ -11,7 +11,7 @@ from autotrack.errors import AutotrackError
 from autotrack.everywhere import together
 from autotrack.guard import warn
 from autotrack.integration import GROUP, Integration, discover, switched_off
-from autotrack.options import Options, log_every_choice, log_model_choice, resume_choice
+from autotrack.options import Options, options_of
 from autotrack.plugins import entry_points
 
 
@@ -64,7 +64,9 @@ def autolog(
                 integration.uninstall()
             return
         left_out = _names(exclude)
-        options = _options(project, name, tags, group, resume, log_model, log_every, silent)
+        options = options_of(
+            project, name, () if tags is None else tags, group, resume, log_model, log_every, silent
+        )
         for framework, integration in found.items():
             if framework in _armed.by_name:
                 continue
@@ -103,7 +105,9 @@ def autolog_one(
             integration.uninstall()
             return
         integration.check()
-        options = _options(project, name, tags, group, resume, log_model, log_every, silent)
+        options = options_of(
+            project, name, () if tags is None else tags, group, resume, log_model, log_every, silent
+        )
         _armed.by_name[framework] = options
         integration.install(options)
 
@@ -146,26 +150,3 @@ def _one(framework: str) -> Integration | None:
 
 def _names(exclude: Iterable[str]) -> set[str]:
     return {exclude} if isinstance(exclude, str) else set(exclude)
-
-
-def _options(
-    project: str | None,
-    name: str | None,
-    tags: Iterable[str] | None,
-    group: str | None,
-    resume: str | bool | None,
-    log_model: str | bool | None,
-    log_every: int,
-    silent: bool,
-) -> Options:
-    words = (tags,) if isinstance(tags, str) else tuple(tags or ())
-    return Options(
-        project=project,
-        name=name,
-        tags=words,
-        group=group,
-        resume=resume_choice(resume),
-        log_model=log_model_choice(log_model),
-        log_every=log_every_choice(log_every),
-        silent=silent,
-    )

@@ -17,7 +17,7 @@ from autotrack.guard import reason, shielded, warn
 from autotrack.importhook import when_imported
 from autotrack.integration import Integration
 from autotrack.late import log_late
-from autotrack.options import Options, log_every_choice, log_model_choice, resume_choice
+from autotrack.options import Options, options_of
 from autotrack.plugins import entry_points, load
 from autotrack.run import Run
 from autotrack.session import active_run, recording
@@ -199,16 +199,7 @@ class AutoTrack:
         resume: str | bool | None = None,
         log_model: str | bool | None = None,
     ) -> None:
-        words = (tags,) if isinstance(tags, str) else tuple(tags)
-        self._options = Options(
-            project=project,
-            name=name,
-            tags=words,
-            group=group,
-            resume=resume_choice(resume),
-            log_model=log_model_choice(log_model),
-            log_every=log_every_choice(log_every),
-        )
+        self._options = options_of(project, name, tags, group, resume, log_model, log_every)
 
     @classmethod
     def for_autolog(cls, integration: Integration) -> "AutoTrack":

@@ -1,5 +1,6 @@
 """What a user asked for with `autolog()` or an `AutoTrack()`."""
 
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from autotrack.config import setting
@@ -69,3 +70,26 @@ class Options(NamedTuple):
     log_model: LogModel | None = None
     log_every: int = 1
     """Of the values that every step has, those of each n-th one are recorded."""
+
+
+def options_of(
+    project: str | None,
+    name: str | None,
+    tags: Iterable[str] | str,
+    group: str | None,
+    resume: str | bool | None,
+    log_model: str | bool | None,
+    log_every: int,
+    silent: bool = False,
+) -> Options:
+    """The arguments of `autolog()` or `AutoTrack()`, each checked. ValueError for one that means nothing."""
+    return Options(
+        project=project,
+        name=name,
+        tags=(tags,) if isinstance(tags, str) else tuple(tags),
+        group=group,
+        resume=resume_choice(resume),
+        log_model=log_model_choice(log_model),
+        log_every=log_every_choice(log_every),
+        silent=silent,
+    )

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from torch.utils._python_dispatch import TorchDispatchMode
+from tensor_reads import Reads
 
 import autotrack
 from autotrack.testing import only_run, points
@@ -272,18 +272,6 @@ def test_what_is_evaluated_after_a_training_that_is_not_recorded_is_no_value_of_
     train(made)
     made.evaluate(X, Y, verbose=0)
     assert "test_loss" not in only_run().metrics
-
-
-class Reads(TorchDispatchMode):
-    """Counts the tensors that are read as numbers: those make a caller wait for an accelerator."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += "_local_scalar_dense" in str(function)
-        return function(*args, **(kwargs or {}))
 
 
 class Warmup(keras.optimizers.schedules.LearningRateSchedule):

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 import torchmetrics
+from tensor_reads import Reads
 from tiny_lightning import data, model, trainer
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, IterableDataset
 
 import autotrack
@@ -248,18 +248,6 @@ def test_warns_of_nothing_that_lightning_does_not_warn_of(store, pl):
 
     train([])
     assert train([autotrack.AutoTrack()]) == train([])
-
-
-class Reads(TorchDispatchMode):
-    """Counts the tensors that are read as numbers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += "_local_scalar_dense" in str(function)
-        return function(*args, **(kwargs or {}))
 
 
 def test_reads_each_recorded_tensor_once_and_no_other(store, pl):

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from tensor_reads import Reads
 from tiny_transformers import BATCH, ROWS, Rows, Texts, Watched, bert, llama, logged, trainer
-from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import Trainer
 
 import autotrack
@@ -254,18 +254,6 @@ def test_evaluation_and_saving_are_no_part_of_a_steps_time(store, arm):
     assert times[2] < 0.4 > times[3]
 
 
-class Transfers(TorchDispatchMode):
-    """Counts the operations that hand a tensor's value to Python: those make a caller wait for an accelerator."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found = 0
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.found += "_local_scalar_dense" in str(function)
-        return function(*args, **(kwargs or {}))
-
-
 def test_a_training_reads_each_loss_and_each_gradient_norm_once_and_no_other_tensor(store):
     def reads(callbacks: list[Any]) -> int:
         made = trainer(
@@ -279,9 +267,9 @@ def test_a_training_reads_each_loss_and_each_gradient_norm_once_and_no_other_ten
             eval_strategy="epoch",
             save_strategy="epoch",
         )
-        with Transfers() as transfers:
+        with Reads() as transfers:
             made.train()
-        return transfers.found
+        return transfers.count
 
     untracked = reads([])
     tracked = reads([autotrack.AutoTrack()])
@@ -310,7 +298,7 @@ def test_losses_on_an_accelerator_are_added_up_without_reading_them():
     steps = StepLoss()
     values: dict[str, Any] = {}
     memory = torch.zeros(())
-    with Transfers() as transfers:
+    with Reads() as transfers:
         for value in (0.5, float("nan"), 1.5, 2.5):
             memory.fill_(value)  # the same memory again, as under CUDA graphs
             steps.add(memory.as_subclass(Elsewhere))
@@ -318,7 +306,7 @@ def test_losses_on_an_accelerator_are_added_up_without_reading_them():
                 continue
             steps.take(Parts(shares=False), {})
         steps.take(Parts(shares=False), values)
-    assert transfers.found == 0
+    assert transfers.count == 0
     assert float(values["auto/loss"]) == 2.0
     assert int(values["auto/nonfinite"]) == 1
 
