@@ -39,6 +39,12 @@ def arm(request: pytest.FixtureRequest) -> Iterator[Callable[[], list[Any]]]:
 
 
 @pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model of scikit-learn is kept however long it takes to pickle it beside other tests."""
+    monkeypatch.setattr("autotrack.integrations._sklearn_model._LEAST_SECONDS", 1000.0)
+
+
+@pytest.fixture
 def pl(request: pytest.FixtureRequest) -> Any:
     """Lightning, under one of its two names: what `autolog` arms is `pytorch_lightning`, unless a test names it itself."""
     chosen = request.node.callspec.params if hasattr(request.node, "callspec") else {}

@@ -29,13 +29,7 @@ from autotrack.callback import adapters
 from autotrack.integrations._sklearn_model import pickled
 from autotrack.testing import points
 
-pytestmark = [pytest.mark.usefixtures("store"), pytest.mark.filterwarnings("default")]
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model is kept however long it takes to pickle it beside other tests."""
-    monkeypatch.setattr("autotrack.integrations._sklearn_model._LEAST_SECONDS", 10.0)
+pytestmark = [pytest.mark.usefixtures("store", "patient"), pytest.mark.filterwarnings("default")]
 
 
 def tracker(**options: Any) -> autotrack.AutoTrack:

@@ -18,7 +18,7 @@ from autotrack.errors import PickleRefused
 from autotrack.testing import only_run
 
 X, Y = load_iris(return_X_y=True)
-pytestmark = pytest.mark.usefixtures("store", "armed")
+pytestmark = pytest.mark.usefixtures("store", "armed", "patient")
 
 
 @pytest.fixture
@@ -102,6 +102,15 @@ def test_a_large_model_is_left_out_and_said_to_be() -> None:
     Huge().fit(X, Y)
     assert only_run().checkpoints == []
     assert report(only_run()) == ("skipped", "it takes more than 16 MiB")
+
+
+def test_a_model_that_takes_long_to_pickle_is_left_out_and_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    for bound in ("_LEAST_SECONDS", "_SECONDS"):
+        monkeypatch.setattr(f"autotrack.integrations._sklearn_model.{bound}", 0.0)
+    LogisticRegression(max_iter=200).fit(X, Y)
+    assert only_run().checkpoints == []
+    status, why = report(only_run())
+    assert (status, str(why).partition(" more than ")[0]) == ("skipped", "pickling it takes")
 
 
 def test_log_model_false_keeps_none(monkeypatch: pytest.MonkeyPatch) -> None:
