@@ -2,6 +2,7 @@
 
 import os
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -40,9 +41,23 @@ def keep_model(run: "Run", name: str, data: bytes, format: str, by: str) -> None
     """Keep a model of a run as a file of this name; it is one of the run's checkpoints. All of it is the helper thread's work."""
     model = _Model(run, f"memory://{name}", format, data, by)
     _waiting.append(model)
-    while len(_waiting) > 1 and sum(len(one.data) for one in _waiting) > MOST_BYTES:
-        _Save(_waiting.popleft()).tell("unstored", why="newer models came faster than they could be written")
+    for old in _too_many(list(_waiting)):
+        with suppress(ValueError):  # the helper thread has just taken it
+            _waiting.remove(old)
+            _Save(old).tell("unstored", why="newer models came faster than they could be written")
     store_later(partial(_write, model))
+
+
+def _too_many(waiting: list[_Model]) -> list[_Model]:
+    """The oldest ones, without which the others take no more than is kept; never the newest."""
+    held = sum(len(one.data) for one in waiting)
+    found = []
+    for one in waiting[:-1]:
+        if held <= MOST_BYTES:
+            break
+        held -= len(one.data)
+        found.append(one)
+    return found
 
 
 def _write(model: _Model) -> None:
