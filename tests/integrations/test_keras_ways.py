@@ -96,7 +96,7 @@ def test_batches_of_any_data_are_weighed_by_their_own_size(store, arm, kind):
     run = only_run()
     for key, found in expected.items():
         assert values(run, key) == pytest.approx(found * 2, rel=1e-5), key
-    assert len(values(run, "auto/samples_per_second")) == 2 * len(parts)
+    assert 0 < len(values(run, "auto/samples_per_second")) <= 2 * len(parts)
     assert "auto/reported/loss" not in run.metrics
 
 

@@ -131,13 +131,13 @@ def test_a_moved_checkpoint_is_found_by_its_content(tmp_path: Path) -> None:
 
 def test_the_end_of_a_run_waits_a_moment_for_what_was_saved_last(tmp_path: Path) -> None:
     big, more = tmp_path / "big.pt", tmp_path / "more.pt"
-    for file, size in ((big, 150_000_000), (more, 10)):
+    for file, size in ((big, 50_000_000), (more, 10)):
         file.touch()
         os.truncate(file, size)
     with autotrack.init(project="p") as run:
         run.log_checkpoint(big)
         run.log_checkpoint(more)
-    assert [one.digest for one in only_run().checkpoints] == [sha256(bytes(150_000_000)), sha256(bytes(10))]
+    assert [one.digest for one in only_run().checkpoints] == [sha256(bytes(50_000_000)), sha256(bytes(10))]
 
 
 def test_a_fork_behind_a_save_reads_nothing_twice(tmp_path: Path) -> None:
@@ -169,9 +169,9 @@ from autotrack.options import Options
 from autotrack.training import begin_training
 training = begin_training("mine", name=None, config=None, options=Options(), nested="child")
 open("a.pt", "wb").close()
-os.truncate("a.pt", 150_000_000)
+os.truncate("a.pt", 50_000_000)
 saved(training.run, "a.pt")
 training.finish()
 """
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
-    assert [one.digest for one in only_run().checkpoints] == [sha256(bytes(150_000_000))]
+    assert [one.digest for one in only_run().checkpoints] == [sha256(bytes(50_000_000))]

@@ -46,7 +46,7 @@ def test_late_values_of_many_runs_hold_few_files_open(store: Path, monkeypatch: 
     runs = [ended() for _ in range(8)]
     for run in runs:
         log_late(run, {"test/acc": 0.5}, 1)
-    assert background.drain(10)
+    assert background.drain(100)
     assert len(late._open) <= 3
     links = [f"/proc/self/fd/{one}" for one in os.listdir("/proc/self/fd")]
     files = [os.readlink(link) for link in links if os.path.lexists(link)]

@@ -43,7 +43,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_each_provider_reports_once_for_each_run(store: Path, project: Path) -> None:
     for _ in range(2):
         run = autotrack.init(project="p")
-        background.drain(20)
+        background.drain(100)
         found = reports(run)
         assert [one["what"] for one in found if one["what"] in ALL] == ALL
         assert all(one["status"] in ("captured", "skipped") for one in found), found
@@ -68,7 +68,7 @@ def test_a_later_run_of_the_process_asks_nothing_anew(
     store: Path, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = autotrack.init(project="p")
-    background.drain(20)
+    background.drain(100)
     asked = []
     for provider in providers(run.layout):
         monkeypatch.setattr(type(provider), "collect", lambda self: asked.append(self.name))
@@ -82,7 +82,7 @@ def test_another_working_folder_is_looked_at_anew(
     store: Path, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = autotrack.init(project="p")
-    background.drain(20)
+    background.drain(100)
     (project / "below").mkdir()
     monkeypatch.chdir(project / "below")
     collect(run)
@@ -92,7 +92,7 @@ def test_another_working_folder_is_looked_at_anew(
 
 def test_a_package_list_that_was_removed_from_the_store_is_stored_again(store: Path, project: Path) -> None:
     run = autotrack.init(project="p")
-    background.drain(20)
+    background.drain(100)
     digest = next(one["facts"]["digest"] for one in reports(run) if one["what"] == "packages")
     path = store / "objects" / digest[:2] / digest[2:]
     path.unlink()
@@ -105,7 +105,7 @@ def test_a_provider_that_fails_is_reported_and_the_others_go_on(store: Path, pro
     store.mkdir(parents=True)
     (store / "objects").write_text("in the way")
     run = autotrack.init(project="p")
-    background.drain(20)
+    background.drain(100)
     found = {one["what"]: one for one in reports(run)}
     assert found["packages"]["status"] == "failed"
     assert "Error: " in found["packages"]["why"]
