@@ -10,12 +10,27 @@ from sqlalchemy import Connection, delete, exists, func, select
 
 from autotrack.index.blocks import Axis, Block, Line, joined
 from autotrack.index.bulk import in_groups, insert_rows, names_of, next_pk, update_rows
-from autotrack.index.schema import axes, chunks
-from autotrack.index.series import CHUNK, pack_ints, pack_rows, unpack_floats, unpack_ints, unpack_ints_late
+from autotrack.index.checks import check_of, verified, with_check
+from autotrack.index.schema import Broken, axes, chunks
+from autotrack.index.series import (
+    CHUNK,
+    LONGEST_PLAIN,
+    pack_ints,
+    pack_rows,
+    unpack_floats,
+    unpack_ints,
+    unpack_ints_late,
+)
 from autotrack.journal.reader import Floats
 
 _CHUNK_ROW = names_of(chunks, "pk")
 _AXIS_ROW = names_of(axes)
+
+
+VALUES = [
+    chunks.c[name] for name in ("run", "key", "journal", "sampled", "part", "axis", "values", "values_check")
+]
+"""What `values_of` takes."""
 
 
 class Facts(NamedTuple):
@@ -69,10 +84,13 @@ class Piece:
 
 
 class Written(NamedTuple):
-    """What was written: the facts of the chunks by run and key, and the rows of the runs that had points before."""
+    """What was written: the facts of the chunks by run and key, the rows of the runs that had points before, and the keys' texts by
+    row.
+    """
 
     facts: dict[tuple[int, int], list[Facts]]
     old_runs: set[int]
+    keys: dict[int, str]
 
 
 class ChunkWriter:
@@ -81,7 +99,7 @@ class ChunkWriter:
     def __init__(self, connection: Connection, key_rows: dict[str, int], old_runs: set[int]) -> None:
         self.connection = connection
         self.key_rows = key_rows
-        self.written = Written({}, old_runs)
+        self.written = Written({}, old_runs, {row: key for key, row in key_rows.items()})
         self._next_axis = next_pk(connection, axes)
         self._axis_rows: list[Any] = []
         self._new: list[Any] = []
@@ -138,15 +156,32 @@ class ChunkWriter:
             axis, values = axis.take(order), values[:, order]
         pk, self._next_axis = self._next_axis, self._next_axis + 1
         steps = None if axis.steps is None else pack_ints(axis.steps)
-        self._axis_rows.append((pk, line.run, pack_ints(axis.seqs), steps, pack_ints(axis.times)))
+        self._axis_rows.append(with_check((pk, line.run, pack_ints(axis.seqs), steps, pack_ints(axis.times))))
         facts = facts_of(line, piece.keys, piece.part + number, axis, values)
-        rows = [(*one, pk, data) for one, data in zip(facts, pack_rows(values), strict=True)]
+        rows = [_row(one, pk, data) for one, data in zip(facts, pack_rows(values), strict=True)]
         if number == 0 and piece.tails:
             self._changed += [(*row, tail.pk) for row, tail in zip(rows, piece.tails, strict=True)]
         else:
             self._new += rows
         for one in facts:
             self.written.facts.setdefault((one.run, one.key), []).append(one)
+
+
+def _row(facts: Facts, axis: int, values: bytes) -> tuple[Any, ...]:
+    return *with_check((*facts, axis)), values, _values_check((*facts[:5], axis, values))
+
+
+def values_of(row: Sequence[Any]) -> bytes:
+    """What the last but one of the columns `VALUES` holds; Broken if that or what stands before it has changed."""
+    if _values_check(row[:-1]) != row[-1]:
+        raise Broken("a row of the index is damaged")
+    return bytes(row[-2])
+
+
+def _values_check(row: Sequence[Any]) -> int:
+    """Long ones are compressed, with a check of zstd's."""
+    values = row[-1]
+    return check_of(row if len(values) <= LONGEST_PLAIN else (*row[:-1], values[:1], len(values)))
 
 
 def _tails(connection: Connection, line: Line, keys: list[int]) -> dict[int, Tail]:
@@ -162,28 +197,21 @@ def _tails(connection: Connection, line: Line, keys: list[int]) -> dict[int, Tai
             .group_by(chunks.c.key)
             .subquery()
         )
-        columns = (
-            chunks.c.key,
-            chunks.c.pk,
-            chunks.c.part,
-            chunks.c.points,
-            chunks.c.axis,
-            chunks.c["values"],
-        )
-        query = select(*columns).join(
+        query = select(*VALUES, chunks.c.points, chunks.c.pk).join(
             last, (chunks.c.key == last.c.key) & (chunks.c.part == last.c.part) & here
         )
-        found.update((key, Tail(*tail)) for key, *tail in connection.execute(query))
+        for *row, points, pk in connection.execute(query):
+            _, key, _, _, part, axis, *_ = row
+            found[key] = Tail(pk, part, points, axis, values_of(row))
     return found
 
 
 def _load_axis(connection: Connection, pk: int) -> Axis:
-    query = select(axes.c.seqs, axes.c.steps, axes.c.times).where(axes.c.pk == pk)
-    return axis_of(*connection.execute(query).one())
+    return axis_of(*verified(connection.execute(select(axes).where(axes.c.pk == pk)).one()))
 
 
-def axis_of(seqs: bytes, steps: bytes | None, times: bytes) -> Axis:
-    """An axis from its columns."""
+def axis_of(pk: int, run: int, seqs: bytes, steps: bytes | None, times: bytes) -> Axis:
+    """An axis from its row."""
     return Axis(unpack_ints(seqs), None if steps is None else unpack_ints(steps), unpack_ints_late(times))
 
 
@@ -231,17 +259,17 @@ def _single_facts(line: Line, keys: list[int], part: int, axis: Axis, values: li
     found = []
     for key, value in zip(keys, values, strict=True):
         finite = -np.inf < value < np.inf
-        number = None if value != value else value
-        extreme = (value, step, time, 0) if finite else (None, None, None, None)
+        number = None if value != value else value + 0.0
+        extreme = (number, step, time, 0) if finite else (None, None, None, None)
         end = number, step, seq, time
-        head = line.run, key, line.journal, line.sampled, part, 1, int(not finite), value if finite else 0.0
+        head = line.run, key, line.journal, line.sampled, part, 1, int(not finite), number if finite else 0.0
         found.append(Facts._make((*head, *extreme, *extreme, *end, *end)))
     return found
 
 
 def _numbers(array: Floats) -> list[float | None]:
-    """Plain numbers for a row, None for NaN, which SQL does not have."""
-    return [None if number != number else number for number in array.tolist()]
+    """Plain numbers for a row: None for NaN, which SQL does not have, and 0.0 for -0.0, which it does not give back."""
+    return [None if number != number else number for number in (array + 0.0).tolist()]
 
 
 def _extreme(values: Floats, choose: Any, axis: Axis) -> list[list[Any]]:
@@ -249,7 +277,7 @@ def _extreme(values: Floats, choose: Any, axis: Axis) -> list[list[Any]]:
     places: npt.NDArray[np.int64] = choose(values, axis=1)
     steps = [None] * len(places) if axis.steps is None else axis.steps[places].tolist()
     return [
-        values[np.arange(len(places)), places].tolist(),
+        (values[np.arange(len(places)), places] + 0.0).tolist(),
         steps,
         axis.times[places].tolist(),
         places.tolist(),

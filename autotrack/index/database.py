@@ -29,7 +29,8 @@ BATCH_SECONDS = 0.25
 T = TypeVar("T")
 
 
-ERRORS = (DBAPIError, sqlite3.Error, Broken)
+# SQLite's messages quote what stands in the file, and are decoded as UTF-8 before they become errors.
+ERRORS = (DBAPIError, sqlite3.Error, UnicodeDecodeError, Broken)
 _engines: "WeakSet[Engine]" = WeakSet()
 _of_the_parent: list[Pool] = []
 
@@ -147,7 +148,11 @@ class Database:
         the file.
         """
         self.engine.dispose()
-        if self.path is None or is_locked(error) or not self._remove(self.path, isinstance(error, Broken)):
+        if (
+            self.path is None
+            or is_locked(error)
+            or not self._remove(self.path, isinstance(error, Broken | UnicodeDecodeError))
+        ):
             self._tell_locked(error)
             self._use_memory()
         else:
@@ -178,7 +183,7 @@ class Database:
                 engine = _file_engine(path, self._wait)
                 try:
                     _prepare(engine)
-                except (Broken, DBAPIError) as error:
+                except ERRORS as error:
                     engine.dispose()
                     if is_locked(error):
                         warn(

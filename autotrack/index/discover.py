@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from autotrack.guard import warn
-from autotrack.index.known import Place
+from autotrack.index.known import FolderRow, Place
 from autotrack.journal.source import suffix_of
 from autotrack.layout import Layout, decode_project
 
@@ -22,17 +22,6 @@ class Stamp(NamedTuple):
     ctime: int
 
 
-class Known(NamedTuple):
-    """What the index says of a folder."""
-
-    mtime: int
-    ctime: int
-    size: int
-    settled: bool
-    sealed: bool
-    loose: bool
-
-
 class Found(NamedTuple):
     """What lies in the store: folders to look at, the names of all, and the projects that could not be listed (None: not one)."""
 
@@ -41,7 +30,7 @@ class Found(NamedTuple):
     refused: set[str] | None
 
 
-def discover(layout: Layout, known: Mapping[tuple[str, str], Known]) -> Found:
+def discover(layout: Layout, known: Mapping[tuple[str, str], FolderRow]) -> Found:
     """Every run's folder. Those that are settled and unchanged are listed, and not opened."""
     places: list[Place] = []
     keys: set[tuple[str, str]] = set()
@@ -61,7 +50,9 @@ def discover(layout: Layout, known: Mapping[tuple[str, str], Known]) -> Found:
             keys.add(key)
             there = known.get(key)
             try:
-                same = there is not None and there.settled and _stamp(run.stat()) == there[:2]
+                same = (
+                    there is not None and there.settled and _stamp(run.stat()) == (there.mtime, there.ctime)
+                )
             except OSError:
                 refused.add(project)
                 continue

@@ -9,13 +9,14 @@ from sqlalchemy import Connection, select
 
 from autotrack.index.blocks import Axis
 from autotrack.index.bulk import in_groups
-from autotrack.index.chunks import Facts
+from autotrack.index.checks import verified
+from autotrack.index.chunks import VALUES, Facts, values_of
 from autotrack.index.points import load_axes
 from autotrack.index.schema import chunks
 from autotrack.index.series import Points, stretches_of, unpack_floats
 from autotrack.journal.reader import Floats
 
-_COLUMNS = [chunks.c[name] for name in Facts._fields]
+_COLUMNS = [chunks.c[name] for name in (*Facts._fields, "axis", "check")]
 
 
 class Chunk(NamedTuple):
@@ -61,12 +62,12 @@ def glance(connection: Connection, run: int, key: int, limit: int) -> Points | N
 
 
 def _chunks(connection: Connection, run: int, key: int) -> list[Chunk]:
-    query = select(chunks.c.pk, chunks.c.axis, *_COLUMNS).where(chunks.c.run == run, chunks.c.key == key)
+    query = select(chunks.c.pk, *_COLUMNS).where(chunks.c.run == run, chunks.c.key == key)
+    query = query.order_by(chunks.c.journal, chunks.c.sampled, chunks.c.part)
     found: list[Chunk] = []
     before = 0
-    for pk, axis, *facts in connection.execute(
-        query.order_by(chunks.c.journal, chunks.c.sampled, chunks.c.part)
-    ):
+    for pk, *row in connection.execute(query):
+        *facts, axis = verified(row)
         found.append(Chunk(pk, axis, Facts._make(facts), before))
         before += found[-1].facts.points
     return found
@@ -96,9 +97,8 @@ def _odd_spots(
     by_pk = {chunk.pk: chunk for chunk in found}
     odd: dict[int, list[Spot]] = {}
     for some in in_groups(by_pk):
-        query = select(chunks.c.pk, chunks.c["values"]).where(chunks.c.pk.in_(some))
-        for pk, data in connection.execute(query):
-            chunk, values = by_pk[pk], unpack_floats(data)
+        for pk, *row in connection.execute(select(chunks.c.pk, *VALUES).where(chunks.c.pk.in_(some))):
+            chunk, values = by_pk[pk], unpack_floats(values_of(row))
             odd[pk] = [_spot(chunk, at, axes[chunk.axis], float(values[at])) for at in _odd_places(values)]
     return odd
 

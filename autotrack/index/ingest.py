@@ -16,6 +16,7 @@ from autotrack.index.schema import (
     events,
     folders,
     journals,
+    lasts,
     metrics,
     runs,
     segments,
@@ -130,7 +131,7 @@ def forget(connection: Connection, keys: Iterable[tuple[str, str]]) -> None:
 def _forget(connection: Connection, pks: list[int]) -> None:
     own_runs = select(runs.c.pk).where(runs.c.folder.in_(pks))
     own_journals = select(journals.c.pk).where(journals.c.folder.in_(pks))
-    for table in (events, chunks, axes, metrics, tags, config_values):
+    for table in (events, chunks, axes, metrics, lasts, tags, config_values):
         connection.execute(delete(table).where(table.c.run.in_(own_runs)))
     connection.execute(delete(segments).where(segments.c.journal.in_(own_journals)))
     connection.execute(delete(runs).where(runs.c.folder.in_(pks)))

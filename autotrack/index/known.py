@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, select
 
-from autotrack.index.bulk import in_groups, names_of
-from autotrack.index.schema import folders, journals, segments
+from autotrack.index.bulk import in_groups
+from autotrack.index.checks import checked, verified
+from autotrack.index.schema import Broken, folders, journals, segments
 
 
 class Place(NamedTuple):
@@ -30,6 +31,7 @@ class JournalState(NamedTuple):
     pk: int
     folder: int
     stem: str
+    segments: int
     role: str
     rank: int
     host: str | None
@@ -55,13 +57,40 @@ class SegmentState(NamedTuple):
     problem: str | None
 
 
+class FolderRow(NamedTuple):
+    """A row of `folders`; that of a new one is written when all is known."""
+
+    pk: int
+    project: str
+    run: str
+    journals: int = 0
+    runs: int = 0
+    mtime: int = 0
+    ctime: int = 0
+    size: int = 0
+    settled: bool = False
+    loose: bool = False
+    sealed: bool = False
+
+
 @dataclass
 class FolderState:
     """A folder's row, with its journals by stem and its segments by stem and number."""
 
-    pk: int
+    row: FolderRow
     journals: dict[str, JournalState] = field(default_factory=dict)
     segments: dict[tuple[str, int], SegmentState] = field(default_factory=dict)
+
+    @property
+    def pk(self) -> int:
+        """The number of the folder's row."""
+        return self.row.pk
+
+    def check(self) -> None:
+        """Broken if the index has lost a journal or a segment."""
+        segments = sum(journal.segments for journal in self.journals.values())
+        if (len(self.journals), len(self.segments)) != (self.row.journals, segments):
+            raise Broken("the index lacks journals")
 
     def offset(self, stem: str, number: int) -> int:
         """How far a segment was read."""
@@ -85,24 +114,22 @@ def load_states(connection: Connection, places: Iterable[Place]) -> dict[tuple[s
         projects.setdefault(place.project, []).append(place.run)
     for project, names in projects.items():
         for some in in_groups(names):
-            query = select(folders.c.pk, folders.c.run).where(
-                folders.c.project == project, folders.c.run.in_(some)
-            )
-            for pk, run in connection.execute(query):
-                found[project, run] = by_pk[pk] = FolderState(pk)
+            query = select(folders).where(folders.c.project == project, folders.c.run.in_(some))
+            for row in map(FolderRow._make, checked(connection.execute(query))):
+                found[project, row.run] = by_pk[row.pk] = FolderState(row)
     for group in in_groups(by_pk):
         _load_journals(connection, group, by_pk)
+    for state in by_pk.values():
+        state.check()
     return found
 
 
 def _load_journals(connection: Connection, pks: list[int], by_pk: dict[int, FolderState]) -> None:
-    columns = [journals.c[name] for name in names_of(journals)]
-    for row in connection.execute(select(*columns).where(journals.c.folder.in_(pks))):
+    for row in checked(connection.execute(select(journals).where(journals.c.folder.in_(pks)))):
         state = JournalState._make(row)
         by_pk[state.folder].journals[state.stem] = state
-    columns = [segments.c[name] for name in names_of(segments)]
-    query = select(journals.c.folder, journals.c.stem, *columns)
+    query = select(journals.c.folder, journals.c.stem, segments)
     query = query.join(journals, journals.c.pk == segments.c.journal).where(journals.c.folder.in_(pks))
     for folder, stem, *facts in connection.execute(query):
-        segment = SegmentState._make(facts)
+        segment = SegmentState._make(verified(facts))
         by_pk[folder].segments[stem, segment.number] = segment

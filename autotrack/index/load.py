@@ -1,24 +1,24 @@
 """Loads what records show from the index, for many runs at once where that is what is asked for."""
 
-from collections.abc import Callable, Iterable, Sequence
-from operator import itemgetter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, select
 
 from autotrack.errors import RunNotFound
 from autotrack.index.bulk import in_groups, ranges_of
+from autotrack.index.checks import checked, verified
 from autotrack.index.database import Database
-from autotrack.index.fold import Fact, attempts_of, in_order, unpack_body
+from autotrack.index.fold import Fact, attempts_of, in_order
 from autotrack.index.glance import glance
 from autotrack.index.points import load_points, merged
-from autotrack.index.refold import load_folded
-from autotrack.index.schema import events, folders, journals, keys, metrics, runs, segments
+from autotrack.index.refold import FACTS, FACTS_OF_RUNS, check_kinds, fact_of, kinds_of, load_folded
+from autotrack.index.schema import Broken, events, folders, journals, keys, metrics, runs, segments
 from autotrack.index.series import Points
+from autotrack.index.status import STATUSES
+from autotrack.index.summary import load_lasts
 from autotrack.layout import Layout
-
-SYSTEM = "system/"
 
 
 class Name(NamedTuple):
@@ -32,16 +32,16 @@ class Name(NamedTuple):
 RUNS = select(runs, folders.c.project.label("folder_project"), folders.c.run.label("folder_run")).join(
     folders, folders.c.pk == runs.c.folder
 )
-"""Every query for whole runs starts with this, so that a row tells where its folder is."""
+"""Every query for whole runs starts with this, so that a row tells where its folder is; `run_rows` takes its rows."""
 
-
+_CHECKED = len(runs.columns) - 1
 _KEYS = (
-    select(keys.c.key, keys.c.pk)
+    select(keys, metrics.c.count)
     .join(metrics, metrics.c.key == keys.c.pk)
     .where(metrics.c.run == bindparam("run"))
 )
 _ROW = (
-    select(runs.c.pk, runs.c.attempts)
+    select(runs.c.pk, runs.c.attempts, runs.c.kinds)
     .join(folders, folders.c.pk == runs.c.folder)
     .where(
         runs.c.id == bindparam("id"),
@@ -49,6 +49,16 @@ _ROW = (
         folders.c.run == bindparam("folder"),
     )
 )
+
+
+def run_rows(connection: Connection, query: Select[Any]) -> list[Any]:
+    """The rows that a query for whole runs finds, as mappings; Broken if one has changed."""
+    rows = connection.execute(query).all()
+    for row in rows:
+        verified(row[:_CHECKED])
+        if row.status not in STATUSES:
+            raise Broken("a row of the index is damaged")
+    return [row._mapping for row in rows]
 
 
 def name_of(row: Any) -> Name:
@@ -103,13 +113,11 @@ class Loader:
         """A run's events of some kinds, in order."""
 
         def question(connection: Connection) -> list[Fact]:
-            query = (
-                select(events, journals.c.stem, journals.c.rank)
-                .join(journals, journals.c.pk == events.c.journal)
-                .where(events.c.run == _pk(connection, name), events.c.kind.in_(kinds))
-            )
-            rows = connection.execute(query).mappings()
-            return [_fact(row) for row in rows]
+            row = _row(connection, name)
+            query = FACTS.where(events.c.run == row.pk, events.c.kind.in_(kinds))
+            found = [fact_of(row) for row in connection.execute(query)]
+            check_kinds(found, kinds, kinds_of(row.kinds))
+            return found
 
         return in_order(self.database.ask(question))
 
@@ -117,12 +125,8 @@ class Loader:
         """The events of a kind of all runs, each with the id of its run, in no order."""
 
         def question(connection: Connection) -> list[tuple[str, dict[str, Any]]]:
-            query = (
-                select(runs.c.id, events.c.body)
-                .join(runs, runs.c.pk == events.c.run)
-                .where(events.c.kind == kind)
-            )
-            return [(run, unpack_body(body)) for run, body in connection.execute(query)]
+            query = FACTS_OF_RUNS.where(events.c.kind == kind)
+            return [(run, fact_of(row).body) for run, *row in connection.execute(query)]
 
         return self.database.ask(question)
 
@@ -130,15 +134,9 @@ class Loader:
         """The events of checkpoints of every run that has any, in order, by the run's id."""
 
         def question(connection: Connection) -> dict[str, list[Fact]]:
-            query = (
-                select(events, journals.c.stem, journals.c.rank, runs.c.id.label("run_id"))
-                .join(journals, journals.c.pk == events.c.journal)
-                .join(runs, runs.c.pk == events.c.run)
-                .where(events.c.kind == "checkpoint")
-            )
             found: dict[str, list[Fact]] = {}
-            for row in connection.execute(query).mappings():
-                found.setdefault(row["run_id"], []).append(_fact(row))
+            for run, *row in connection.execute(FACTS_OF_RUNS.where(events.c.kind == "checkpoint")):
+                found.setdefault(run, []).append(fact_of(row))
             return found
 
         return {run: in_order(facts) for run, facts in self.database.ask(question).items()}
@@ -150,17 +148,16 @@ class Loader:
             query = (
                 select(folders)
                 .join(runs, runs.c.folder == folders.c.pk)
-                .where(runs.c.pk == _pk(connection, name))
+                .where(runs.c.pk == _row(connection, name).pk)
             )
-            folder = connection.execute(query).mappings().one()
-            query = (
-                select(segments.c.damaged, segments.c.problem)
-                .join(journals, journals.c.pk == segments.c.journal)
-                .where(journals.c.folder == folder["pk"])
-            )
-            rows = connection.execute(query).all()
-            path = self.layout.run_dir(folder["project"], folder["run"])
-            root = Name(folder["run"], folder["project"], folder["run"])
+            folder = connection.execute(query).one()
+            verified(folder)
+            query = select(segments).join(journals, journals.c.pk == segments.c.journal)
+            rows = connection.execute(query.where(journals.c.folder == folder.pk)).all()
+            for row in rows:
+                verified(row)
+            path = self.layout.run_dir(folder.project, folder.run)
+            root = Name(folder.run, folder.project, folder.run)
             return Folder(
                 path, sum(row.damaged for row in rows), [row.problem for row in rows if row.problem], root
             )
@@ -172,7 +169,7 @@ class Loader:
         query = RUNS.where(runs.c.parent == name.id, runs.c.id != name.id, runs.c.shown).order_by(
             runs.c.created, runs.c.id
         )
-        return self.database.ask(lambda connection: list(connection.execute(query).mappings()))
+        return self.database.ask(lambda connection: run_rows(connection, query))
 
     def child_count(self, name: Name) -> int:
         """How many runs have a run as their parent; counted for the whole list at the first question."""
@@ -190,9 +187,9 @@ class Loader:
         """
 
         def question(connection: Connection) -> dict[str, Points]:
-            pk, attempted = _row(connection, name)
-            known = dict(map(tuple, connection.execute(_KEYS, {"run": pk}).all()))
-            wanted = {key: known[key] for key in choose(sorted(known))}
+            pk, attempted, _ = _row(connection, name)
+            known = _known_keys(connection, pk)
+            wanted = {key: known[key][0] for key in choose(sorted(known))}
             attempts = attempts_of(load_folded(connection, [pk]).get(pk, [])) if attempted > 1 else []
             found: dict[str, Points] = {}
             if limit is not None and len(attempts) < 2:
@@ -201,9 +198,12 @@ class Loader:
                     if points is not None:
                         found[text] = points
             whole = load_points(connection, pk, [key for text, key in wanted.items() if text not in found])
-            found |= {
-                text: merged(whole[key], attempts, every) for text, key in wanted.items() if key in whole
-            }
+            for text in wanted.keys() - found.keys():
+                key, count = known[text]
+                points = merged(whole[key], attempts, every) if key in whole else None
+                if points is None or (len(points) != count and not every):
+                    raise Broken("the index lacks points")
+                found[text] = points
             return {text: found[text] for text in wanted if text in found}
 
         return self.database.ask(question)
@@ -214,26 +214,38 @@ def _metrics(connection: Connection, names: dict[Name, int | None]) -> dict[Name
     found: dict[int, dict[str, Any]] = {row: {} for row in rows}
     texts = _Texts(connection)
     for some in ranges_of(metrics.c.run, rows):
-        query = select(metrics).where(some)
-        for row in texts.sorted(connection.execute(query).mappings().all(), lambda row: int(row["key"])):
-            if row["run"] in found:
-                found[row["run"]][texts[row["key"]]] = row
+        found_rows = connection.execute(select(metrics).where(some)).all()
+        for row in texts.sorted(found_rows, lambda row: int(row.key)):
+            if row.run in found:
+                verified(row)
+                found[row.run][texts[row.key]] = row._mapping
+    known = load_lasts(connection, rows)
+    for run, values in found.items():
+        _check_keys(values, run, known)
     return {name: {} for name in names} | {rows[row]: values for row, values in found.items()}
 
 
 def _lasts(connection: Connection, names: dict[Name, int | None]) -> dict[Name, dict[str, float | None]]:
     rows = _rows(connection, names)
-    found: dict[int, dict[str, float | None]] = {row: {} for row in rows}
-    # What lies between them begins with "system/".
-    system = keys.c.key >= SYSTEM, keys.c.key < SYSTEM[:-1] + chr(ord(SYSTEM[-1]) + 1)
-    for some in ranges_of(metrics.c.run, rows):
-        query = select(metrics.c.run, keys.c.key, metrics.c.last).join(keys, keys.c.pk == metrics.c.key)
-        for run, key, last in sorted(
-            connection.execute(query.where(some, ~and_(*system))).all(), key=itemgetter(1)
-        ):
-            if run in found:
-                found[run][key] = last
-    return {name: {} for name in names} | {rows[row]: values for row, values in found.items()}
+    known = load_lasts(connection, rows)
+    return {name: {} for name in names} | {rows[row]: known[row][0] for row in rows.keys() & known.keys()}
+
+
+def _known_keys(connection: Connection, run: int) -> dict[str, tuple[int, int]]:
+    """The metric keys of a run: the row of each, and how many points `history()` shows of it."""
+    found = {}
+    for *row, count in connection.execute(_KEYS, {"run": run}):
+        pk, key = verified(row)
+        found[key] = pk, count
+    _check_keys(found, run, load_lasts(connection, [run]))
+    return found
+
+
+def _check_keys(found: Collection[str], run: int, known: Mapping[int, tuple[Any, int]]) -> None:
+    """Broken if a run has other metrics than when it was written."""
+    values, count = known.get(run, ({}, 0))
+    if len(found) != count or not values.keys() <= set(found):
+        raise Broken("the index lacks metrics")
 
 
 class _Texts(dict[int, str]):
@@ -246,8 +258,8 @@ class _Texts(dict[int, str]):
     def sorted(self, rows: Sequence[Any], key_of: Callable[[Any], int]) -> list[Any]:
         """Rows in the order of their keys' texts."""
         for some in in_groups({key_of(row) for row in rows} - self.keys()):
-            query = select(keys.c.pk, keys.c.key).where(keys.c.pk.in_(some))
-            self.update((pk, text) for pk, text in self._connection.execute(query))
+            query = select(keys).where(keys.c.pk.in_(some))
+            self.update((pk, text) for pk, text in checked(self._connection.execute(query)))
         return sorted(rows, key=lambda row: self[key_of(row)])
 
 
@@ -280,20 +292,11 @@ def _child_counts(connection: Connection, ids: set[str]) -> dict[str, int]:
     return found
 
 
-def _pk(connection: Connection, name: Name) -> int:
-    """The row number of a run in the index as it is now."""
-    return _row(connection, name)[0]
-
-
-def _row(connection: Connection, name: Name) -> tuple[int, int]:
-    """The row number of a run in the index as it is now, and how many attempts it had."""
+def _row(connection: Connection, name: Name) -> Any:
+    """The row number of a run in the index as it is now, how many attempts it had, and how many events of each kind."""
     found = connection.execute(_ROW, name._asdict()).first()
     if found is None:
         raise RunNotFound(
             f"The run {name.id!r} is not in the store any more: its folder was removed, or the index was emptied."
         )
-    return int(found[0]), int(found[1])
-
-
-def _fact(row: Any) -> Fact:
-    return Fact(row["wall"], row["stem"], row["seq"], row["rank"], row["kind"], unpack_body(row["body"]))
+    return found

@@ -8,22 +8,21 @@ from sqlalchemy import Connection, bindparam, select
 
 from autotrack.index.blocks import Axis
 from autotrack.index.bulk import in_groups
-from autotrack.index.chunks import axis_of
+from autotrack.index.checks import checked
+from autotrack.index.chunks import VALUES, axis_of, values_of
 from autotrack.index.fold import Attempt
-from autotrack.index.schema import axes, chunks, journals
+from autotrack.index.schema import Broken, axes, chunks, journals
 from autotrack.index.series import Points, join, ordered, unpack_floats
 from autotrack.journal.reader import Ints
 
 # Built once: that takes longer than running them.
 _CHUNKS = (
-    select(chunks.c.key, journals.c.stem, chunks.c.sampled, chunks.c.axis, chunks.c["values"])
+    select(journals.c.stem, *VALUES)
     .join(journals, journals.c.pk == chunks.c.journal)
     .where(chunks.c.run == bindparam("run"), chunks.c.key.in_(bindparam("keys", expanding=True)))
     .order_by(chunks.c.key, journals.c.stem, chunks.c.sampled, chunks.c.part)
 )
-_AXES = select(axes.c.pk, axes.c.seqs, axes.c.steps, axes.c.times).where(
-    axes.c.pk.in_(bindparam("axes", expanding=True))
-)
+_AXES = select(axes).where(axes.c.pk.in_(bindparam("axes", expanding=True)))
 
 Lines = list[tuple[str, bool, Points]]
 
@@ -36,10 +35,11 @@ def load_points(connection: Connection, run: int, keys: Iterable[int]) -> dict[i
     known: dict[int, Axis] = {}
     for some in in_groups(keys):
         rows = connection.execute(_CHUNKS, {"run": run, "keys": some}).all()
-        load_axes(connection, {row[3] for row in rows}, known)
-        for key, stem, sampled, axis, values in rows:
+        load_axes(connection, {row.axis for row in rows}, known)
+        for stem, *row in rows:
+            _, key, _, sampled, _, axis, *_ = row
             line = found.setdefault(key, {}).setdefault((stem, bool(sampled)), [])
-            line.append(points_of(known[axis], values))
+            line.append(points_of(known[axis], values_of(row)))
     return {
         key: [(stem, sampled, ordered(join(parts))) for (stem, sampled), parts in lines.items()]
         for key, lines in found.items()
@@ -48,9 +48,12 @@ def load_points(connection: Connection, run: int, keys: Iterable[int]) -> dict[i
 
 def load_axes(connection: Connection, wanted: Iterable[int], known: dict[int, Axis]) -> None:
     """Add the axes that are wanted and not known yet."""
-    for some in in_groups(set(wanted) - known.keys()):
-        rows = connection.execute(_AXES, {"axes": some})
-        known.update((pk, axis_of(*columns)) for pk, *columns in rows)
+    missing = set(wanted) - known.keys()
+    for some in in_groups(missing):
+        rows = checked(connection.execute(_AXES, {"axes": some}))
+        known.update((row[0], axis_of(*row)) for row in rows)
+    if not missing <= known.keys():
+        raise Broken("the index lacks points")
 
 
 def points_of(axis: Axis, values: bytes) -> Points:

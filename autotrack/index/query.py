@@ -11,7 +11,7 @@ from autotrack.errors import AmbiguousRun, RunNotFound
 from autotrack.index import filters, frames
 from autotrack.index.database import Database
 from autotrack.index.fold import flatten
-from autotrack.index.load import RUNS, Loader
+from autotrack.index.load import RUNS, Loader, run_rows
 from autotrack.index.record import RunRecord
 from autotrack.index.schema import runs
 from autotrack.layout import Layout
@@ -100,7 +100,12 @@ def find(
         if limit < 0:
             raise ValueError(f"limit is {limit}, and must not be negative.")
         query = query.limit(limit)
-    rows = database.ask(lambda connection: list(connection.execute(query).mappings()))
+
+    def question(connection: Connection) -> list[Any]:
+        _check_hidden(connection, archived)
+        return run_rows(connection, query)
+
+    rows = database.ask(question)
     return _records(database, layout, rows)
 
 
@@ -137,6 +142,12 @@ def _chosen(
     return query
 
 
+def _check_hidden(connection: Connection, archived: bool) -> None:
+    """Broken if a run is left out of all lists because its row has changed."""
+    hidden = ~runs.c.shown if archived else ~runs.c.shown | runs.c.archived
+    run_rows(connection, RUNS.where(hidden))
+
+
 def _records(database: Database, layout: Layout, rows: Sequence[Any]) -> RunList:
     loader = Loader(database, layout, rows)
     return RunList(RunRecord(row, loader) for row in rows)
@@ -169,11 +180,12 @@ def get(database: Database, layout: Layout, text: str) -> RunRecord:
 def _one(connection: Connection, layout: Layout, text: str) -> Any:
     for candidate in dict.fromkeys((text, text.lower())):
         for query in (_exactly, _beginning):
-            rows = connection.execute(query(candidate).limit(50)).mappings().all()
+            rows = run_rows(connection, query(candidate).limit(50))
             if len(rows) == 1:
                 return rows[0]
             if rows:
                 raise AmbiguousRun(_ambiguous(text, rows))
+    _check_hidden(connection, archived=True)
     raise RunNotFound(_not_found(connection, layout, text))
 
 

@@ -11,10 +11,11 @@ import orjson
 from autotrack.index.changes import Change, changes_of
 from autotrack.index.fold import unpack_body
 from autotrack.index.history import History, missing_key, series_of
-from autotrack.index.load import SYSTEM, Folder, Loader, name_of
+from autotrack.index.load import Folder, Loader, name_of
 from autotrack.index.parts import Artifact, Input, Metrics, Summary, artifact, input_file
 from autotrack.index.saves import Checkpoint, checkpoints_of
 from autotrack.index.series import check_limit
+from autotrack.index.summary import SYSTEM
 from autotrack.times import moment
 
 

@@ -1,7 +1,8 @@
 """The tables of the index, and the number that changes with them.
 
 History of the schema: 1, the first; 2, steps and times once for the keys that share them, and what tells a folder
-that changed. An index of another number is thrown away and built again from the journals.
+that changed; 4, a check in each row (`checks.py`), and the last values of a run in one place. An index of another number is
+thrown away and built again from the journals.
 Times are Unix nanoseconds unless a column says otherwise; a NULL number in `metrics` stands for NaN.
 """
 
@@ -20,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION = 3
+VERSION = 4
 metadata = MetaData()
 
 
@@ -30,18 +31,22 @@ class Broken(Exception):
 
 # One run folder. `settled`: final and its writer gone, so it is not opened while `mtime` and `ctime` are the same;
 # `loose`: settled, but perhaps a copy that grows in place, so that `size`, the bytes of its journals, is looked at too.
+# `journals` and `runs`: how many rows it has there.
 folders = Table(
     "folders",
     metadata,
     Column("pk", Integer, primary_key=True),
     Column("project", Text, nullable=False),
     Column("run", Text, nullable=False),
+    Column("journals", Integer, nullable=False),
+    Column("runs", Integer, nullable=False),
     Column("mtime", BigInteger, nullable=False),
     Column("ctime", BigInteger, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("settled", Boolean, nullable=False),
     Column("loose", Boolean, nullable=False),
     Column("sealed", Boolean, nullable=False),
+    Column("check", Integer, nullable=False),
     UniqueConstraint("project", "run"),
 )
 
@@ -51,6 +56,7 @@ journals = Table(  # one file stem: one process of one run
     Column("pk", Integer, primary_key=True),
     Column("folder", ForeignKey("folders.pk"), nullable=False, index=True),
     Column("stem", Text, nullable=False),
+    Column("segments", Integer, nullable=False),
     Column("role", Text, nullable=False),
     Column("rank", Integer, nullable=False),
     Column("host", Text),
@@ -59,6 +65,7 @@ journals = Table(  # one file stem: one process of one run
     Column("boot", Text),
     Column("started", BigInteger),
     Column("wall", BigInteger),
+    Column("check", Integer, nullable=False),
     UniqueConstraint("folder", "stem"),
 )
 
@@ -75,10 +82,13 @@ segments = Table(  # one file: how far it was read (`offset`, in decompressed by
     Column("last_wall", BigInteger),
     Column("last_seq", BigInteger, nullable=False),
     Column("problem", Text),
+    Column("check", Integer, nullable=False),
     sqlite_with_rowid=False,
 )
 
-runs = Table(  # a folder's run (`root`), or a child whose events stand in that folder's journals
+# A folder's run (`root`), or a child whose events stand in that folder's journals; `kinds`: how many events of each kind it has.
+# The check is that of all but `status`.
+runs = Table(
     "runs",
     metadata,
     Column("pk", Integer, primary_key=True),
@@ -86,9 +96,9 @@ runs = Table(  # a folder's run (`root`), or a child whose events stand in that 
     Column("id", Text, nullable=False, index=True),
     Column("root", Boolean, nullable=False),
     Column("shown", Boolean, nullable=False),
+    Column("kinds", Text, nullable=False),
     Column("project", Text, nullable=False),
     Column("name", Text, nullable=False),
-    Column("status", Text, nullable=False),
     Column("parent", Text, index=True),
     Column("group", Text),
     Column("notes", Text, nullable=False),
@@ -104,6 +114,8 @@ runs = Table(  # a folder's run (`root`), or a child whose events stand in that 
     Column("ended", Text),
     Column("config", LargeBinary, nullable=False),
     Column("finish", LargeBinary),
+    Column("check", Integer, nullable=False),
+    Column("status", Text, nullable=False),
     UniqueConstraint("folder", "id"),
 )
 
@@ -132,6 +144,7 @@ keys = Table(
     metadata,
     Column("pk", Integer, primary_key=True),
     Column("key", Text, nullable=False, unique=True),
+    Column("check", Integer, nullable=False),
 )
 
 metrics = Table(  # what `history()` of the key amounts to
@@ -150,7 +163,17 @@ metrics = Table(  # what `history()` of the key amounts to
     Column("last_step", BigInteger),
     Column("min_step", BigInteger),
     Column("max_step", BigInteger),
+    Column("check", Integer, nullable=False),
     sqlite_with_rowid=False,
+)
+
+lasts = Table(  # the last values of a run by key as JSON, without those of the system; `keys`: how many rows of `metrics` it has
+    "lasts",
+    metadata,
+    Column("run", ForeignKey("runs.pk"), primary_key=True),
+    Column("keys", Integer, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Column("check", Integer, nullable=False),
 )
 
 events = Table(  # everything but metrics, samples and heartbeats; `body` as JSON, compressed when long
@@ -163,6 +186,7 @@ events = Table(  # everything but metrics, samples and heartbeats; `body` as JSO
     Column("wall", BigInteger, nullable=False),
     Column("kind", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    Column("check", Integer, nullable=False),
     Index("events_by_run", "run", "kind"),
 )
 
@@ -174,11 +198,13 @@ axes = Table(  # sequence numbers, steps and times (microseconds) of a chunk; ke
     Column("seqs", LargeBinary, nullable=False),
     Column("steps", LargeBinary),
     Column("times", LargeBinary, nullable=False),
+    Column("check", Integer, nullable=False),
 )
 
 # Up to a few thousand points of one key from one journal: cut in the order of its file, inside by sequence number.
 # `min_place` and `max_place` count from 0 inside the chunk. Infinities and NaN are in no minimum, maximum or sum;
-# a NULL sum is beyond what a double holds.
+# a NULL sum is beyond what a double holds. `check` is that of what stands before it and after `pk`, `values_check` that of the
+# values and of whose they are.
 chunks = Table(
     "chunks",
     metadata,
@@ -208,6 +234,8 @@ chunks = Table(
     Column("last_seq", BigInteger, nullable=False),
     Column("last_time", BigInteger, nullable=False),
     Column("axis", ForeignKey("axes.pk"), nullable=False, index=True),
+    Column("check", Integer, nullable=False),
     Column("values", LargeBinary, nullable=False),
+    Column("values_check", Integer, nullable=False),
     UniqueConstraint("run", "key", "journal", "sampled", "part"),
 )

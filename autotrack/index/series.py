@@ -13,6 +13,8 @@ from autotrack.journal.reader import Floats, Ints
 
 CHUNK = 4096
 _SMALL = 64
+LONGEST_PLAIN = 1 + 8 * _SMALL
+"""Bytes of what is not compressed, at most."""
 _RAW, _PACKED, _EVEN, _SINGLE, _CHANGES = b"r", b"z", b"e", b"s", b"d"
 _local = threading.local()
 

@@ -1,28 +1,35 @@
-"""What the series of a run amount to: the rows of `metrics`, made from the facts of all chunks."""
+"""What the series of a run amount to: the rows of `metrics` and `lasts`, made from the facts of all chunks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, delete, select
 
 from autotrack.index.blocks import Axis, Line
-from autotrack.index.bulk import in_groups, insert_rows, names_of
+from autotrack.index.bulk import in_groups, insert_rows, names_of, ranges_of
+from autotrack.index.checks import verified, with_check
 from autotrack.index.chunks import Facts, Written, facts_of
-from autotrack.index.fold import Attempt
+from autotrack.index.fold import Attempt, pack_body, unpack_body
 from autotrack.index.points import Lines, load_points, merged
-from autotrack.index.schema import chunks, metrics
+from autotrack.index.schema import chunks, lasts, metrics
 
-_COLUMNS = [chunks.c[name] for name in Facts._fields]
+SYSTEM = "system/"
+_COLUMNS = [chunks.c[name] for name in (*Facts._fields, "axis", "check")]
+_LAST = names_of(metrics).index("last")
 
 
 def write_summaries(
     connection: Connection, written: Written, attempts: Mapping[int, list[Attempt]], stems: Mapping[int, str]
 ) -> None:
-    """Replace the rows in `metrics` of every key that got points; `stems` are the names of journals by row."""
+    """Replace the rows in `metrics` of every key that got points, and the runs' last values; `stems` are the names of journals by
+    row.
+    """
     touched: dict[int, list[int]] = {}
     for run, key in written.facts:
         touched.setdefault(run, []).append(key)
-    rows = []
+    rows: list[Any] = []
+    new_lasts: list[Any] = []
+    known = load_lasts(connection, touched.keys() & written.old_runs)
     for run, keys in touched.items():
         old = run in written.old_runs
         if len(attempts.get(run, ())) > 1:
@@ -32,10 +39,34 @@ def write_summaries(
             found = (
                 load_facts(connection, run, keys) if old else {key: written.facts[run, key] for key in keys}
             )
-        rows += [(run, key, *summarise(facts, stems)) for key, facts in found.items()]
+        own = [(run, key, *summarise(facts, stems)) for key, facts in found.items()]
+        before, count = known.get(run, ({}, 0))
         for some in in_groups(keys if old else ()):
-            connection.execute(delete(metrics).where(metrics.c.run == run, metrics.c.key.in_(some)))
+            gone = connection.execute(delete(metrics).where(metrics.c.run == run, metrics.c.key.in_(some)))
+            count -= gone.rowcount
+        rows += map(with_check, own)
+        values = before | {written.keys[row[1]]: row[_LAST] for row in own}
+        new_lasts.append(_lasts_row(run, count + len(own), values))
     insert_rows(connection, metrics, names_of(metrics), rows)
+    for some in in_groups(known):
+        connection.execute(delete(lasts).where(lasts.c.run.in_(some)))
+    insert_rows(connection, lasts, names_of(lasts), new_lasts)
+
+
+def _lasts_row(run: int, keys: int, values: Mapping[str, float | None]) -> tuple[Any, ...]:
+    shown = {key: values[key] for key in sorted(values) if not key.startswith(SYSTEM)}
+    return with_check((run, keys, pack_body(shown)))
+
+
+def load_lasts(
+    connection: Connection, run_pks: Iterable[int]
+) -> dict[int, tuple[dict[str, float | None], int]]:
+    """By run: its last values by key (None for NaN), without those of the system, and how many keys it has in all."""
+    found: dict[int, tuple[dict[str, float | None], int]] = {}
+    for some in ranges_of(lasts.c.run, run_pks):
+        for run, count, data, *_ in map(verified, connection.execute(select(lasts).where(some))):
+            found[run] = unpack_body(data), count
+    return found
 
 
 def load_facts(connection: Connection, run: int, keys: Sequence[int]) -> dict[int, list[Facts]]:
@@ -43,7 +74,7 @@ def load_facts(connection: Connection, run: int, keys: Sequence[int]) -> dict[in
     found: dict[int, list[Facts]] = {}
     for some in in_groups(keys):
         for row in connection.execute(select(*_COLUMNS).where(chunks.c.run == run, chunks.c.key.in_(some))):
-            found.setdefault(row[1], []).append(Facts._make(row))
+            found.setdefault(row[1], []).append(Facts._make(verified(row)[:-1]))
     return found
 
 

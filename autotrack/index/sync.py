@@ -13,13 +13,14 @@ from sqlalchemy import Connection, func, select
 from autotrack.collector import without_collector
 from autotrack.guard import warn
 from autotrack.index.bulk import in_groups, names_of, update_rows
+from autotrack.index.checks import checked, with_check
 from autotrack.index.database import Database
-from autotrack.index.discover import Known, Stamp, discover, folder_stamp, journal_bytes
+from autotrack.index.discover import Stamp, discover, folder_stamp, journal_bytes
 from autotrack.index.fold import Fact, attempts_of, in_order
 from autotrack.index.ingest import forget, ingest
-from autotrack.index.known import FolderState, Place, load_states
+from autotrack.index.known import FolderRow, FolderState, Place, load_states
 from autotrack.index.refold import load_folded
-from autotrack.index.schema import folders, runs
+from autotrack.index.schema import Broken, folders, runs
 from autotrack.index.seal import seal_folder
 from autotrack.index.status import Writer, all_gone, run_status
 from autotrack.journal.format import SEALED_SUFFIX, SUFFIX
@@ -31,7 +32,10 @@ _AT_ONCE = 200
 _SEALED_MOST = 5000
 _SEALED_BYTES_A_SECOND = 10_000_000
 _REST_NS = 60_000_000_000
-_LOOK = names_of(folders, "pk", "project", "run")
+_LOOK = names_of(folders, "pk", "project", "run", "journals", "runs")
+_LOOK_FROM = names_of(folders).index(_LOOK[0])
+_HOW_MANY_RUNS = select(func.count()).select_from(runs).with_hint(runs, "NOT INDEXED", "sqlite")
+"""Counted in the table itself: an index of SQLite's may know of rows that the table has lost."""
 
 
 def sync(
@@ -65,9 +69,11 @@ def sync(
         _seal_some(database, layout, seal_seconds)
 
 
-def _known(connection: Connection) -> dict[tuple[str, str], Known]:
-    query = select(folders.c.project, folders.c.run, *(folders.c[name] for name in Known._fields))
-    return {(row[0], row[1]): Known._make(row[2:]) for row in connection.execute(query).all()}
+def _known(connection: Connection) -> dict[tuple[str, str], FolderRow]:
+    found = [FolderRow._make(row) for row in checked(connection.execute(select(folders)).all())]
+    if connection.scalar(_HOW_MANY_RUNS) != sum(row.runs for row in found):
+        raise Broken("the index lacks runs")
+    return {(row.project, row.run): row for row in found}
 
 
 def _look_at(database: Database, layout: Layout, places: list[Place], progress: Progress | None) -> None:
@@ -106,7 +112,7 @@ def _bring_in(database: Database, layout: Layout, places: list[Place], markers: 
         rows = _root_rows(connection, states)
         shown = [row.root_pk for row in rows.values() if row.root_pk is not None and row.shown]
         facts = load_folded(connection, shown)
-    folder_rows: list[Any] = []
+    looked: dict[int, dict[str, Any]] = {}
     root_rows: list[Any] = []
     for place in seen:
         state = states.get(place.key)
@@ -120,34 +126,34 @@ def _bring_in(database: Database, layout: Layout, places: list[Place], markers: 
         if settled and place.run in markers:
             _remove_marker(layout, place.run)
         look = looks[place]
-        new = (*look.stamp, look.size, settled, loose, row.sealed and place not in outcome.changed)
-        if new != tuple(row[3:]):
-            folder_rows.append((*new, state.pk))
+        sealed = state.row.sealed and place not in outcome.changed
+        seen_so = look.stamp._asdict() | {
+            "size": look.size,
+            "settled": settled,
+            "loose": loose,
+            "sealed": sealed,
+        }
+        if state.row._replace(**seen_so) != state.row:
+            looked[state.pk] = seen_so
         if status != row.status or place in outcome.changed:
             root_rows.append((status, state.pk))
-    if folder_rows or root_rows:
+    if looked or root_rows:
         with database.writing() as connection:
-            update_rows(connection, folders, _LOOK, folder_rows)
+            _change_folders(connection, looked)
             _set_status(connection, root_rows)
 
 
 class _RootRow(NamedTuple):
-    """The run of a folder, if it has one, and the columns of the folder that a look may change."""
+    """The run of a folder, if it has one."""
 
     root_pk: int | None
     shown: bool | None
     status: str | None
-    mtime: int
-    ctime: int
-    size: int
-    settled: bool
-    loose: bool
-    sealed: bool
 
 
 def _root_rows(connection: Connection, states: Mapping[tuple[str, str], FolderState]) -> dict[int, _RootRow]:
     found: dict[int, _RootRow] = {}
-    columns = (runs.c.pk, runs.c.shown, runs.c.status, *(folders.c[name] for name in _LOOK))
+    columns = runs.c.pk, runs.c.shown, runs.c.status
     for some in in_groups(state.pk for state in states.values()):
         query = select(folders.c.pk, *columns).select_from(
             folders.outerjoin(runs, (runs.c.folder == folders.c.pk) & runs.c.root)
@@ -237,23 +243,33 @@ def _seal_some(database: Database, layout: Layout, seconds: float) -> None:
         query = query.join(runs, (runs.c.folder == folders.c.pk) & runs.c.root)
         query = query.where(folders.c.settled, ~folders.c.sealed, runs.c.ended.is_not(None))
         waiting = connection.execute(query.limit(_SEALED_MOST)).all()
-    done: list[Any] = []
+    done: list[int] = []
     for group in in_groups(waiting, _AT_ONCE):
         if time.monotonic() >= end:
             break
-        places = [Place(layout.run_dir(project, run), project, run) for _, project, run in group]
+        places = [Place(layout.run_dir(row.project, row.run), row.project, row.run) for row in group]
         with database.reading() as connection:
             states = load_states(connection, places)
-        for (pk, _, _), place in zip(group, places, strict=True):
+        for row, place in zip(group, places, strict=True):
             if time.monotonic() >= end:
                 break
             state = states.get(place.key)
             writers = _writers(place.path, state, []) if state else []
             gone = {writer.stem for writer in writers if writer.role != "edit" and writer.alive() is False}
             if not gone or seal_folder(place.path, gone):
-                done.append((True, pk))
+                done.append(row.pk)
     if done:
         # The new mtimes are not noted: the folders are looked at once more, so that no file that came
         # meanwhile is missed.
         with database.writing() as connection:
-            update_rows(connection, folders, ("sealed",), done)
+            _change_folders(connection, {pk: {"sealed": True} for pk in done})
+
+
+def _change_folders(connection: Connection, changes: Mapping[int, Mapping[str, Any]]) -> None:
+    """Set some columns of folders, by row."""
+    rows: list[Any] = []
+    for some in in_groups(changes):
+        for known in checked(connection.execute(select(folders).where(folders.c.pk.in_(some)))):
+            row = FolderRow._make(known)
+            rows.append((*with_check(row._replace(**changes[row.pk]))[_LOOK_FROM:], row.pk))
+    update_rows(connection, folders, _LOOK, rows)

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from autotrack.digests import digest_of, look_at
-from autotrack.index.fold import unpack_body
-from autotrack.index.schema import events, runs
+from autotrack.index.refold import FACTS_OF_RUNS, fact_of
+from autotrack.index.schema import events
 from autotrack.times import moment
 
 
@@ -71,13 +71,11 @@ def _content(path: str) -> tuple[int | None, str | None]:
 
 def _facts(connection: Connection) -> Iterator[tuple[str, str, int, dict[str, Any], set[str]]]:
     """The events that name files, newest first: run, kind, time, body, and the digests of what they name."""
-    query = select(runs.c.id, events.c.kind, events.c.wall, events.c.body).join(
-        runs, runs.c.pk == events.c.run
-    )
-    query = query.where(events.c.kind.in_(_KINDS)).order_by(events.c.wall.desc(), events.c.seq.desc())
+    query = FACTS_OF_RUNS.where(events.c.kind.in_(_KINDS)).order_by(events.c.wall.desc(), events.c.seq.desc())
     later: dict[str, str] = {}
-    for run, kind, wall, data in connection.execute(query):
-        body = unpack_body(data)
+    for run, *row in connection.execute(query):
+        fact = fact_of(row)
+        kind, wall, body = fact.kind, fact.wall, fact.body
         action = body.get("action")
         if action in ("sealed", "damaged"):
             later[str(body.get("save"))] = str(body.get("digest"))

@@ -2,21 +2,24 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from sqlalchemy import Connection, select
 
 from autotrack.index.blocks import Block, blocks_of
 from autotrack.index.bulk import in_groups, insert_rows, names_of, next_pk, update_rows
+from autotrack.index.checks import checked, with_check
 from autotrack.index.chunks import ChunkWriter
 from autotrack.index.fold import FOLDED, Fact, pack_body
-from autotrack.index.known import FolderState, JournalState, Place, SegmentState
-from autotrack.index.refold import Touched, refold
+from autotrack.index.known import FolderRow, FolderState, JournalState, Place, SegmentState
+from autotrack.index.refold import Kinds, Touched, refold
 from autotrack.index.schema import events, folders, journals, keys, runs, segments
 from autotrack.index.unread import Part
 
 _BOUND = 2**63
 _EVENT_ROW = names_of(events, "pk")
+_FOLDER_FACTS = names_of(folders, "pk", "project", "run")
 _JOURNAL_FACTS = names_of(journals, "pk", "folder", "stem")
 _SEGMENT_FACTS = names_of(segments, "journal", "number")
 
@@ -26,16 +29,18 @@ def write(
 ) -> None:
     """Write parts that begin where the index has stopped; `states` are those folders that it knows."""
     work = [_Work(place, parts, states.get(place.key)) for place, parts in bundle.items()]
-    _add_folders(connection, work)
+    _number_folders(connection, work)
     _Journals(connection).add(work)
-    work = [one for one in work if one.has_lines]
-    _find_runs(connection, work)
-    facts = _add_events(connection, work)
+    spoken = [one for one in work if one.has_lines]
+    _find_runs(connection, spoken)
+    _write_folders(connection, work)
+    work = spoken
+    facts, kinds = _add_events(connection, work)
     blocks = [block for one in work for block in one.blocks()]
     old_runs = {pk for one in work for pk in one.old_runs}
     key_rows = _find_keys(connection, {key for block in blocks for key in block.keys})
     written = ChunkWriter(connection, key_rows, old_runs).append(blocks)
-    refold(connection, [one.touched() for one in work], facts, written)
+    refold(connection, [one.touched() for one in work], facts, kinds, written)
 
 
 @dataclass
@@ -77,17 +82,28 @@ class _Work:
         return Touched(self.place, self.state, self.run_rows, self.old_runs)
 
 
-def _add_folders(connection: Connection, work: list[_Work]) -> None:
-    names = names_of(folders)
-    start = next_pk(connection, folders)
-    rows: list[Any] = []
+def _number_folders(connection: Connection, work: list[_Work]) -> None:
+    """Give new folders their numbers."""
+    numbers = count(next_pk(connection, folders))
     for one in work:
+        one.state = one.known or FolderState(FolderRow(next(numbers), *one.place.key))
+
+
+def _write_folders(connection: Connection, work: list[_Work]) -> None:
+    """Write new folders, and how many journals and runs each of them has now."""
+    new: list[Any] = []
+    changed: list[Any] = []
+    for one in work:
+        before = one.state.row
+        runs = before.runs + len(one.run_rows) - len(one.old_runs)
+        one.state.row = before._replace(journals=len(one.state.journals), runs=runs)
+        row = with_check(one.state.row)
         if one.known is None:
-            one.state = FolderState(start + len(rows))
-            rows.append((one.state.pk, one.place.project, one.place.run, 0, 0, 0, False, False, False))
-        else:
-            one.state = one.known
-    insert_rows(connection, folders, names, rows)
+            new.append(row)
+        elif one.state.row != before:
+            changed.append((*row[3:], row[0]))
+    insert_rows(connection, folders, names_of(folders), new)
+    update_rows(connection, folders, _FOLDER_FACTS, changed)
 
 
 class _Journals:
@@ -96,8 +112,8 @@ class _Journals:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self._next = next_pk(connection, journals)
-        self._new: list[JournalState] = []
-        self._told: list[Any] = []
+        self._new: dict[int, JournalState] = {}
+        self._told: dict[int, JournalState] = {}
         self._segments: dict[tuple[int, int], SegmentState] = {}
         self._old: set[tuple[int, int]] = set()
 
@@ -106,10 +122,12 @@ class _Journals:
         for one in work:
             self._old |= {(row.journal, row.number) for row in one.state.segments.values()}
             one.clocks = [self._advance(one.state, part) for part in one.parts]
-        insert_rows(self.connection, journals, names_of(journals), self._new)
-        update_rows(self.connection, journals, _JOURNAL_FACTS, self._told)
-        new = [row for name, row in self._segments.items() if name not in self._old]
-        changed = [(*row[2:], *name) for name, row in self._segments.items() if name in self._old]
+        rows: list[Any] = [with_check(row) for row in self._new.values()]
+        insert_rows(self.connection, journals, names_of(journals), rows)
+        rows = [(*with_check(row)[3:], row.pk) for row in self._told.values()]
+        update_rows(self.connection, journals, _JOURNAL_FACTS, rows)
+        new = [with_check(row) for name, row in self._segments.items() if name not in self._old]
+        changed = [(*with_check(row)[2:], *name) for name, row in self._segments.items() if name in self._old]
         insert_rows(self.connection, segments, names_of(segments), new)
         update_rows(self.connection, segments, _SEGMENT_FACTS, changed, by=("journal", "number"))
 
@@ -144,14 +162,17 @@ class _Journals:
 
     def _journal(self, state: FolderState, part: Part) -> int:
         stem, header = part.segment.stem, part.batch.header or {}
-        found = state.journals.get(stem)
+        before = found = state.journals.get(stem)
         if found is None:
-            found = JournalState(self._next, state.pk, stem, **journal_facts(header, part))
+            found = JournalState(self._next, state.pk, stem, 0, **journal_facts(header, part))
             self._next += 1
-            self._new.append(found)
+            self._new[found.pk] = found
         elif found.host is None and header:
             found = found._replace(**journal_facts(header, part))
-            self._told.append((*found[3:], found.pk))
+        if (stem, part.segment.number) not in state.segments:
+            found = found._replace(segments=found.segments + 1)
+        if found != before:
+            (self._new if found.pk in self._new else self._told)[found.pk] = found
         state.journals[stem] = found
         return found.pk
 
@@ -194,35 +215,38 @@ def _find_runs(connection: Connection, work: list[_Work]) -> None:
         start += len(missing)
 
 
-def _add_events(connection: Connection, work: list[_Work]) -> dict[int, list[Fact]]:
-    """Write the events; those that the rows of new runs are made of are returned, by run."""
+def _add_events(connection: Connection, work: list[_Work]) -> tuple[dict[int, list[Fact]], Kinds]:
+    """Write the events; those that the rows of new runs are made of are returned, by run, and how many of each kind there were."""
     rows = []
     facts: dict[int, list[Fact]] = {}
+    kinds: Kinds = {}
     for one in work:
         for part, (journal, shift) in zip(one.parts, one.clocks, strict=True):
             stem = part.segment.stem
             for event in part.batch.events:
                 run = one.run_rows[event.child or one.place.run]
                 wall = max(-_BOUND, min(event.mono + shift, _BOUND - 1))
-                rows.append((run, journal, event.seq, wall, event.kind, pack_body(event.body)))
+                rows.append(with_check((run, journal, event.seq, wall, event.kind, pack_body(event.body))))
+                own = kinds.setdefault(run, {})
+                own[event.kind] = own.get(event.kind, 0) + 1
                 if event.kind in FOLDED and run not in one.old_runs:
                     rank = one.state.journals[stem].rank
                     facts.setdefault(run, []).append(
                         Fact(wall, stem, event.seq, rank, event.kind, event.body)
                     )
     insert_rows(connection, events, _EVENT_ROW, rows)
-    return facts
+    return facts, kinds
 
 
 def _find_keys(connection: Connection, names: set[str]) -> dict[str, int]:
     """The rows of metric keys; new ones are written."""
     found: dict[str, int] = {}
     for some in in_groups(names):
-        query = select(keys.c.key, keys.c.pk).where(keys.c.key.in_(some))
-        found.update((key, pk) for key, pk in connection.execute(query))
+        query = select(keys).where(keys.c.key.in_(some))
+        found.update((key, pk) for pk, key in checked(connection.execute(query)))
     missing = sorted(names - found.keys())
     if missing:
         rows = list(enumerate(missing, next_pk(connection, keys)))
-        insert_rows(connection, keys, names_of(keys), rows)
+        insert_rows(connection, keys, names_of(keys), [with_check(row) for row in rows])
         found.update((key, pk) for pk, key in rows)
     return found

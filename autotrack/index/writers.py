@@ -3,10 +3,10 @@
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
-from autotrack.index.fold import unpack_body
-from autotrack.index.schema import events, runs
+from autotrack.index.refold import FACTS_OF_RUNS, fact_of
+from autotrack.index.schema import events
 
 
 class Save(NamedTuple):
@@ -40,11 +40,12 @@ def saves_of_size(connection: Connection, size: int) -> list[Save]:
 
 def _newest_first(connection: Connection) -> Iterator[tuple[str, dict[str, Any], Save | None]]:
     """Every event of a checkpoint with its run, and of a save what is known of it."""
-    query = select(runs.c.id, events.c.body).join(runs, runs.c.pk == events.c.run)
-    query = query.where(events.c.kind == "checkpoint").order_by(events.c.wall.desc(), events.c.seq.desc())
+    query = FACTS_OF_RUNS.where(events.c.kind == "checkpoint").order_by(
+        events.c.wall.desc(), events.c.seq.desc()
+    )
     digests: dict[str, str] = {}
-    for run, data in connection.execute(query):
-        body = unpack_body(data)
+    for run, *row in connection.execute(query):
+        body = fact_of(row).body
         if body.get("action") in ("sealed", "damaged"):
             digests[str(body.get("save"))] = str(body.get("digest"))
         known = body.get("action") in ("saved", "overwritten")

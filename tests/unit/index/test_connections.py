@@ -60,11 +60,11 @@ def test_a_waiting_connection_holds_nobody_up(filled: Any) -> None:
     filled.index.get("one")
     code = (
         "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], timeout=0); "
-        "c.execute('BEGIN IMMEDIATE'); c.execute('UPDATE runs SET name = 2'); c.commit(); "
+        "c.execute('BEGIN IMMEDIATE'); c.execute('UPDATE runs SET status = \"failed\"'); c.commit(); "
         "print(c.execute('PRAGMA wal_checkpoint(TRUNCATE)').fetchone())"
     )
     assert in_another_process(code, str(filled.layout.index)) == "(0, 0, 0)"
-    assert filled.index.get("one").name == "2"
+    assert filled.index.get("one").status == "failed"
 
 
 def test_a_waiting_connection_keeps_no_pages_in_memory(bench: Any) -> None:
