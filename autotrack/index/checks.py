@@ -9,13 +9,14 @@ from zlib import crc32
 
 from autotrack.index.schema import Broken
 
+_HALF = 2**31
 _PLAIN = 2
 """The version of `marshal` that makes the same bytes of equal values, however they came about."""
 
 
 def check_of(row: Iterable[Any]) -> int:
     """A signed CRC-32 of plain values: numbers, texts, bytes, None. No -0.0, which SQLite gives back as 0.0."""
-    return crc32(marshal.dumps(tuple(row), _PLAIN)) - 2**31
+    return crc32(marshal.dumps(tuple(row), _PLAIN)) - _HALF
 
 
 def with_check(row: Sequence[Any]) -> tuple[Any, ...]:
@@ -31,7 +32,8 @@ def checked(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:
 
 def verified(row: Sequence[Any]) -> tuple[Any, ...]:
     """A row without the check that it ends with; Broken if it has changed."""
-    values = tuple(row[:-1])
-    if check_of(values) != row[-1]:
+    *values, check = row
+    told = tuple(values)
+    if crc32(marshal.dumps(told, _PLAIN)) - _HALF != check:
         raise Broken("a row of the index is damaged")
-    return values
+    return told

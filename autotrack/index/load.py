@@ -14,10 +14,10 @@ from autotrack.index.fold import Fact, attempts_of, in_order
 from autotrack.index.glance import glance
 from autotrack.index.points import load_points, merged
 from autotrack.index.refold import FACTS, FACTS_OF_RUNS, check_kinds, fact_of, kinds_of, load_folded
-from autotrack.index.schema import Broken, events, folders, journals, keys, metrics, runs, segments
+from autotrack.index.schema import Broken, events, folders, journals, keys, lasts, metrics, runs, segments
 from autotrack.index.series import Points
 from autotrack.index.status import STATUSES
-from autotrack.index.summary import load_lasts
+from autotrack.index.summary import load_lasts, values_of_lasts
 from autotrack.layout import Layout
 
 
@@ -49,6 +49,11 @@ _ROW = (
         folders.c.run == bindparam("folder"),
     )
 )
+_LASTS = (
+    select(runs.c.id, folders.c.project, folders.c.run.label("folder"), lasts)
+    .join(runs, runs.c.pk == lasts.c.run)
+    .join(folders, folders.c.pk == runs.c.folder)
+)
 
 
 def run_rows(connection: Connection, query: Select[Any]) -> list[Any]:
@@ -61,7 +66,7 @@ def run_rows(connection: Connection, query: Select[Any]) -> list[Any]:
     return [row._mapping for row in rows]
 
 
-def name_of(row: Any) -> Name:
+def _name_of(row: Any) -> Name:
     """The name of a row of `RUNS`."""
     return Name(row["id"], row["folder_project"], row["folder_run"])
 
@@ -88,7 +93,8 @@ class Loader:
     def __init__(self, database: Database, layout: Layout, rows: Iterable[Any]) -> None:
         self.database = database
         self.layout = layout
-        self._names = {name_of(row): int(row["pk"]) for row in rows}
+        self.rows = {_name_of(row): row for row in rows}
+        self._names = {name: int(row["pk"]) for name, row in self.rows.items()}
         self._metrics: dict[Name, dict[str, Any]] = {}
         self._lasts: dict[Name, dict[str, float | None]] = {}
         self._children: dict[str, int] | None = None
@@ -226,9 +232,14 @@ def _metrics(connection: Connection, names: dict[Name, int | None]) -> dict[Name
 
 
 def _lasts(connection: Connection, names: dict[Name, int | None]) -> dict[Name, dict[str, float | None]]:
-    rows = _rows(connection, names)
+    found: dict[Name, dict[str, float | None]] = {}
+    for some in ranges_of(lasts.c.run, (pk for pk in names.values() if pk is not None)):
+        for run, project, folder, *row in connection.execute(_LASTS.where(some)):
+            if (name := Name(run, project, folder)) in names:
+                found[name] = values_of_lasts(row)
+    rows = _rows(connection, {name: None for name in names if name not in found})
     known = load_lasts(connection, rows)
-    return {name: {} for name in names} | {rows[row]: known[row][0] for row in rows.keys() & known.keys()}
+    return found | {name: known.get(row, ({}, 0))[0] for row, name in rows.items()}
 
 
 def _known_keys(connection: Connection, run: int) -> dict[str, tuple[int, int]]:

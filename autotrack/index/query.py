@@ -12,7 +12,7 @@ from autotrack.index import filters, frames
 from autotrack.index.database import Database
 from autotrack.index.fold import flatten
 from autotrack.index.load import RUNS, Loader, run_rows
-from autotrack.index.record import RunRecord
+from autotrack.index.record import RunRecord, records_of
 from autotrack.index.schema import runs
 from autotrack.layout import Layout
 
@@ -149,8 +149,7 @@ def _check_hidden(connection: Connection, archived: bool) -> None:
 
 
 def _records(database: Database, layout: Layout, rows: Sequence[Any]) -> RunList:
-    loader = Loader(database, layout, rows)
-    return RunList(RunRecord(row, loader) for row in rows)
+    return RunList(records_of(Loader(database, layout, rows)))
 
 
 def _ordered(query: Select[Any], order_by: str | Sequence[str] | None) -> Select[Any]:

@@ -11,7 +11,7 @@ import orjson
 from autotrack.index.changes import Change, changes_of
 from autotrack.index.fold import unpack_body
 from autotrack.index.history import History, missing_key, series_of
-from autotrack.index.load import Folder, Loader, name_of
+from autotrack.index.load import Folder, Loader, Name
 from autotrack.index.parts import Artifact, Input, Metrics, Summary, artifact, input_file
 from autotrack.index.saves import Checkpoint, checkpoints_of
 from autotrack.index.series import check_limit
@@ -22,10 +22,10 @@ from autotrack.times import moment
 class RunRecord:
     """What is known of one run. Everything is read when it is asked for; nothing of it changes the run."""
 
-    def __init__(self, row: Any, loader: Loader) -> None:
+    def __init__(self, name: Name, row: Any, loader: Loader) -> None:
         self._row = row
         self._loader = loader
-        self._name = name_of(row)
+        self._name = name
         self.id: str = row["id"]
         self.name: str = row["name"]
         self.project: str = row["project"]
@@ -101,8 +101,7 @@ class RunRecord:
     def children(self) -> "list[RunRecord]":
         """The runs that this run is the parent of, oldest first."""
         rows = self._loader.children(self._name)
-        loader = Loader(self._loader.database, self._loader.layout, rows)
-        return [RunRecord(row, loader) for row in rows]
+        return records_of(Loader(self._loader.database, self._loader.layout, rows))
 
     @property
     def child_count(self) -> int:
@@ -202,6 +201,11 @@ class RunRecord:
 
     def __repr__(self) -> str:
         return f"RunRecord({self.id!r}, name={self.name!r}, project={self.project!r}, status={self.status!r})"
+
+
+def records_of(loader: Loader) -> list[RunRecord]:
+    """The runs of a list."""
+    return [RunRecord(name, row, loader) for name, row in loader.rows.items()]
 
 
 def _chosen(keys: str | Iterable[str] | None, known: list[str]) -> list[str]:

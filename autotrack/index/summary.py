@@ -58,6 +58,11 @@ def _lasts_row(run: int, keys: int, values: Mapping[str, float | None]) -> tuple
     return with_check((run, keys, pack_body(shown)))
 
 
+def values_of_lasts(row: Sequence[Any]) -> dict[str, float | None]:
+    """The last values by key in a row of `lasts`; Broken if it has changed."""
+    return unpack_body(verified(row)[2])
+
+
 def load_lasts(
     connection: Connection, run_pks: Iterable[int]
 ) -> dict[int, tuple[dict[str, float | None], int]]:
