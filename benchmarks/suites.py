@@ -4,7 +4,7 @@
     python benchmarks/suites.py --only keras-torch       these; the others keep their results
     python benchmarks/suites.py --sources FOLDER         where the tests of Lightning and transformers lie
 
-Keras' tests are in its package. Those of Lightning and transformers are only in their repositories: a folder named
+Keras' and scikit-learn's tests are in their packages. Those of Lightning and transformers are only in their repositories: a folder named
 `<framework>-<version>` in the folder of sources is taken, else the installed version's tag is cloned. Both runs of a suite go
 on at the same time. A test that differs is run again by itself: where one way alone gives both results, it is `flaky`.
 Exits with 1 where a test differs for good, autotrack told of an error of its own, or a suite did not run to its end.
@@ -47,6 +47,20 @@ LIGHTNING = (
     "callbacks",
 )
 KERAS = ("src/callbacks", "src/trainers", "src/saving")
+SKLEARN = (
+    "callback",
+    "compose",
+    "ensemble/tests",
+    "model_selection",
+    "tests/test_base.py",
+    "tests/test_calibration.py",
+    "tests/test_metadata_routing.py",
+    "tests/test_metaestimators.py",
+    "tests/test_metaestimators_metadata_routing.py",
+    "tests/test_multiclass.py",
+    "tests/test_multioutput.py",
+    "tests/test_pipeline.py",
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +74,8 @@ class Suite:
     environment: dict[str, str] = field(default_factory=dict)
     repository: str = ""
     root: str = ""
+    module: str = ""
+    """The name to import, where the package is called otherwise."""
 
 
 @dataclass
@@ -88,6 +104,7 @@ SUITES = {
         repository="https://github.com/Lightning-AI/pytorch-lightning",
         root="tests/tests_pytorch",
     ),
+    "scikit-learn": Suite("scikit-learn", SKLEARN, module="sklearn"),
     "transformers": Suite(
         "transformers",
         ("tests/trainer",),
@@ -185,7 +202,7 @@ def source_of(suite: Suite, folder: Path) -> Path | None:
     if version is None:
         return missing(f"{suite.package} is not installed")
     if not suite.repository:
-        spec = importlib.util.find_spec(suite.package)
+        spec = importlib.util.find_spec(suite.module or suite.package)
         places = spec.submodule_search_locations if spec else None
         return Path(places[0]) if places else missing(f"{suite.package} is no package")
     exact = folder / f"{suite.package}-{version}"

@@ -24,6 +24,13 @@ LEFT_OUT = shutil.ignore_patterns(
 )
 
 
+def clean() -> dict[str, str]:
+    """The variables, without ours and without PYTHONPATH: pip takes what was once built in a folder named there for installed."""
+    return {
+        key: value for key, value in os.environ.items() if not key.startswith(("AUTOTRACK_", "PYTHONPATH"))
+    }
+
+
 class Environment:
     """A fresh virtual environment; the dependencies come from the environment that runs the tests."""
 
@@ -38,20 +45,15 @@ class Environment:
     def pip(self, *words: str) -> None:
         """pip of the tests' environment, working on this one."""
         command = [sys.executable, "-m", "pip", "--python", str(self.python), *words]
-        done = subprocess.run(command, text=True, capture_output=True, check=False)
+        done = subprocess.run(command, env=clean(), text=True, capture_output=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def run(self, *command: str | Path, cwd: Path, **env: str) -> "subprocess.CompletedProcess[str]":
         """Run a command in `cwd`, without any variable of ours but those given."""
-        clean = {
-            key: value
-            for key, value in os.environ.items()
-            if not key.startswith(("AUTOTRACK_", "PYTHONPATH"))
-        }
         return subprocess.run(
             [str(word) for word in command],
             cwd=cwd,
-            env=clean | env,
+            env=clean() | env,
             text=True,
             capture_output=True,
             timeout=300,
