@@ -7,6 +7,7 @@ from weakref import ref
 from autotrack import background
 from autotrack.callback import AutoTrack, ByIdentity, Recording, open_run
 from autotrack.guard import attempt
+from autotrack.integrations import _pretrained
 from autotrack.integrations._lightning_facts import config_of, summary_of
 from autotrack.integrations._lightning_steps import Rates, Window, rows_of
 from autotrack.integrations._lightning_stop import stop_facts
@@ -223,6 +224,8 @@ def begin_recording(
     part = training or part_of_another(options)
     if part is None:
         return None
+    if training is not None and checkpoint is None:
+        _pretrained.begin(training.run, module, _pretrained.folders_of(module))
     fit = Fit(part, supervised, tracker, trainer, module)
     rows = summary_of(module)
     if rows and module is not None:
