@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from autotrack.guard import reason
 from autotrack.integrations import _sklearn_facts as facts
 from autotrack.integrations._sklearn_score import quiet
+from autotrack.late import report
 
 if TYPE_CHECKING:
     from autotrack.patcher import Call
@@ -33,8 +34,7 @@ def record_search(run: "Run", search: Any) -> dict[str, Any]:
     left_out = len(results["params"]) - CANDIDATES
     if left_out > 0:
         why = f"{left_out} candidates after the first {CANDIDATES} are in the table cv_results only"
-        body = {"what": "search candidates", "status": "skipped", "why": why, "ms": 0.0, "facts": {}}
-        run.event("capture", body)
+        report(run, "search candidates", "skipped", why)
     return best
 
 

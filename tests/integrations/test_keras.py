@@ -481,7 +481,21 @@ train([], rate=Counting())
 asked = Counting.asked
 train([tracker], rate=Counting())
 assert Counting.asked == 2 * asked, (Counting.asked, asked)
-assert "auto/lr" not in autotrack.runs(order_by="-created")[0].metrics
+run = autotrack.runs(order_by="-created")[0]
+assert "auto/lr" not in run.metrics
+skipped, = [row for row in run.capture_report if row["what"] == "auto/lr"]
+assert (skipped["status"], "compiled" in skipped["why"]) == ("skipped", True), skipped
+
+before = Counting.asked
+train([], rate=Counting(), run_eagerly=True)
+asked = Counting.asked - before
+train([tracker], rate=Counting(), run_eagerly=True)
+assert Counting.asked == before + 2 * asked, (Counting.asked, before, asked)
+run = autotrack.runs(order_by="-created")[0]
+rates = run.history(keys=["auto/lr"])["auto/lr"]
+assert rates.steps.tolist() == list(range(1, 9)), rates.steps
+assert np.allclose(rates.values, [0.1 / step for step in range(1, 9)]), rates.values
+assert not [row for row in run.capture_report if row["what"] == "auto/lr"]
 
 rate = keras.callbacks.LearningRateScheduler(lambda epoch, rate: [0.5, 0.125][epoch])
 train([rate, tracker])
