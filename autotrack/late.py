@@ -52,7 +52,13 @@ def event_late(run: "Run", kind: str, body: dict[str, Any]) -> None:
 
 def report(run: "Run", what: str, status: str, why: str | None, seconds: float = 0.0) -> None:
     """A line of the run's capture report: `status` is "captured", "skipped" or "failed"."""
-    body: dict[str, Any] = {"what": what, "status": status, "why": why, "ms": round(seconds * 1e3, 3), "facts": {}}
+    body: dict[str, Any] = {
+        "what": what,
+        "status": status,
+        "why": why,
+        "ms": round(seconds * 1e3, 3),
+        "facts": {},
+    }
     event_late(run, "capture", body)
 
 
