@@ -1,5 +1,6 @@
 """Searches and cross-validations: candidates become child runs, folds rows of a table."""
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,11 @@ CANDIDATES = 10_000
 def is_search(estimator: Any) -> bool:
     """Whether it is a search over parameters: built on scikit-learn's `BaseSearchCV`."""
     return hasattr(type(estimator), "_run_search")
+
+
+def fits_others(estimator: Any) -> bool:
+    """Whether it fits copies of other estimators: a search, an ensemble, one model for each class or output."""
+    return is_search(estimator) or isinstance(estimator, sys.modules["sklearn.base"].MetaEstimatorMixin)
 
 
 def record_search(run: "Run", search: Any) -> dict[str, Any]:
