@@ -9,7 +9,7 @@ from typing import Any
 
 from autotrack.errors import AutotrackError
 from autotrack.everywhere import together
-from autotrack.guard import warn
+from autotrack.guard import silence, warn
 from autotrack.integration import GROUP, Integration, discover, switched_off
 from autotrack.options import Options, options_of
 from autotrack.plugins import entry_points
@@ -52,21 +52,21 @@ def autolog(
     `project`, `name`, `tags`, `group`: given to each run that is opened for a training. `resume="never"`: a training
     that is resumed from a checkpoint is a new run; else the run that wrote it goes on. `log_model`: which checkpoints
     are stored, as in `autotrack.init`. `log_every`: as in `AutoTrack`. `exclude`: frameworks to leave out, by name. `silent`: no
-    warnings about versions.
+    warnings of autotrack are shown in this process, they are recorded only; the last call of an `autolog` decides.
     Called again it replaces all of these. `disable=True` undoes everything, also what was armed by name: the frameworks' own
     functions stand where they stood. A framework that was given its own settings (`autotrack.sklearn.autolog(…)`) keeps them.
     """
     with _armed.lock, together():
-        found = discover()
         if disable:
+            silence(False)
             _armed.by_name.clear()
-            for integration in found.values():
+            for integration in discover().values():
                 integration.uninstall()
             return
         left_out = _names(exclude)
-        options = options_of(
-            project, name, () if tags is None else tags, group, resume, log_model, log_every, silent
-        )
+        options = options_of(project, name, () if tags is None else tags, group, resume, log_model, log_every)
+        silence(silent)
+        found = discover()
         for framework, integration in found.items():
             if framework in _armed.by_name:
                 continue
@@ -105,9 +105,8 @@ def autolog_one(
             integration.uninstall()
             return
         integration.check()
-        options = options_of(
-            project, name, () if tags is None else tags, group, resume, log_model, log_every, silent
-        )
+        options = options_of(project, name, () if tags is None else tags, group, resume, log_model, log_every)
+        silence(silent)
         _armed.by_name[framework] = options
         integration.install(options)
 

@@ -13,6 +13,7 @@ from types import MethodType, ModuleType
 from typing import Any, ClassVar, Generic, TypeVar
 from weakref import ReferenceType, WeakSet, ref
 
+from autotrack.elsewhere import Place
 from autotrack.guard import reason, shielded, warn
 from autotrack.importhook import when_imported
 from autotrack.integration import Integration
@@ -180,6 +181,8 @@ class AutoTrack:
     _adapters: dict[str, Adapter]
     _options: Options
     _autolog: Integration | None
+    place: Place | None = None
+    """The run that processes which are launched for an evaluation record in."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "AutoTrack":
         made = object.__new__(_class_of(cls))

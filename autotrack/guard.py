@@ -16,6 +16,9 @@ _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 STRICT = {"on": False}
 """Our own tests switch this on: errors that would be swallowed are raised again."""
 
+_SILENT = {"on": False}
+"""`autolog(silent=True)`: warnings are recorded and not shown."""
+
 _told: set[Hashable] = set()
 _listeners: list[Callable[[str, str], None]] = []
 
@@ -99,9 +102,14 @@ def warn(slug: str, message: str, key: Hashable = None) -> bool:
             listener(slug, message)
         except Exception as error:
             _print(f"autotrack: a warning could not be recorded: {describe(error)}")
-    if not flag("SILENT"):
+    if not _SILENT["on"] and not flag("SILENT"):
         _show(f"autotrack: {message} [{slug}]")
     return True
+
+
+def silence(on: bool) -> None:
+    """Show no warnings of ours in this process from here on, in no thread; they are recorded all the same."""
+    _SILENT["on"] = on
 
 
 def _show(text: str) -> None:

@@ -111,8 +111,7 @@ class Integration(ABC):
             self._install(module)
             return
         self.refused = not self._served
-        if not self.options.silent:
-            warn("unsupported-version", f"{problem} Nothing of {self.name} is recorded.", key=problem)
+        warn("unsupported-version", f"{problem} Nothing of {self.name} is recorded.", key=problem)
 
     def _problem(self, target: str) -> str | None:
         top = normal(target.partition(".")[0])

@@ -50,6 +50,18 @@ def event_late(run: "Run", kind: str, body: dict[str, Any]) -> None:
         _append(run, kind, body)
 
 
+def report(run: "Run", what: str, status: str, why: str | None, seconds: float = 0.0) -> None:
+    """A line of the run's capture report: `status` is "captured", "skipped" or "failed"."""
+    body: dict[str, Any] = {
+        "what": what,
+        "status": status,
+        "why": why,
+        "ms": round(seconds * 1e3, 3),
+        "facts": {},
+    }
+    event_late(run, "capture", body)
+
+
 def _write(run: "Run", values: Mapping[str, Any], step: int) -> None:
     numbers = {}
     for key, value in values.items():

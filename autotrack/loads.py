@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _seen: deque[str] = deque(maxlen=20)
 """What was loaded while no run was open, for the next training of this process."""
+_noted: deque[tuple[str, str]] = deque(maxlen=20)
+"""Of what was noted last: the run and the path."""
 
 
 def loaded(path: str | os.PathLike[str], run_of: Callable[[], "Run | None"] = session.active_run) -> None:
@@ -50,12 +52,21 @@ def attach(run: "Run") -> None:
         _note(run, _seen.popleft())
 
 
+def told(run: "Run", path: str) -> None:
+    """What is trained in a run says itself that it was loaded from a path; nobody may have been there to see that."""
+    place = os.path.abspath(path)
+    if (run.id, place) not in _noted and os.path.exists(place):
+        _note(run, place)
+
+
 def forget() -> None:
     """What was loaded so far is nobody's."""
     _seen.clear()
+    _noted.clear()
 
 
 def _note(run: "Run", path: str) -> None:
+    _noted.append((run.id, path))
     background.submit(partial(_read, run, path))
 
 

@@ -64,7 +64,6 @@ class Options(NamedTuple):
     name: str | None = None
     tags: tuple[str, ...] = ()
     group: str | None = None
-    silent: bool = False
     resume: str | None = None
     """"never": a training that is resumed from a checkpoint is a new run; else it goes on with the run that wrote it."""
     log_model: LogModel | None = None
@@ -80,7 +79,6 @@ def options_of(
     resume: str | bool | None,
     log_model: str | bool | None,
     log_every: int,
-    silent: bool = False,
 ) -> Options:
     """The arguments of `autolog()` or `AutoTrack()`, each checked. ValueError for one that means nothing."""
     return Options(
@@ -91,5 +89,4 @@ def options_of(
         resume=resume_choice(resume),
         log_model=log_model_choice(log_model),
         log_every=log_every_choice(log_every),
-        silent=silent,
     )

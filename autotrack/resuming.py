@@ -8,8 +8,9 @@ read for it only where the record has one of the same size.
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
+from autotrack import session
 from autotrack.digests import digest_of, look_at
-from autotrack.layout import Layout
+from autotrack.layout import Layout, find_store
 
 if TYPE_CHECKING:
     from autotrack.index import Index
@@ -38,6 +39,12 @@ class Origin(NamedTuple):
         """Record in a run what it began from."""
         body = {"path": self.path, "role": "checkpoint", "digest": self.digest, "size": self.size}
         run.event("input", body | {"run": self.run, "step": self.step})
+
+
+def origin_here(path: str | os.PathLike[str]) -> Origin:
+    """Who wrote a checkpoint that a training here is resumed from, by the store that it is recorded in."""
+    outer = session.enclosing_run()
+    return origin_of(outer.layout if outer is not None else Layout(find_store()), path)
 
 
 def origin_of(layout: Layout, path: str | os.PathLike[str]) -> Origin:

@@ -71,7 +71,10 @@ class Run(Attachments, ReadBack):
         self.config = LiveConfig(self._config_changed)
         self._tags = list(facts.tags)
         self._journal = journal
-        self._dir = journal.folder if journal is not None else layout.run_dir(facts.project, id)
+        if parent_run is not None:
+            self._dir = parent_run.dir
+        else:
+            self._dir = journal.folder if journal is not None else layout.run_dir(facts.project, id)
         self._child = None if parent_run is None else id
         self._parent_run = parent_run
         self._last_step = -1

@@ -7,11 +7,10 @@ from typing import Any, Literal
 from autotrack import background, loads, session
 from autotrack.ending import status_of
 from autotrack.guard import attempt, guarded, warn
-from autotrack.layout import Layout, find_store
 from autotrack.opening import Wanted, open_root, resume_word, unrecorded_run
 from autotrack.options import Options
 from autotrack.process import is_worker, rank
-from autotrack.resuming import Origin, origin_of
+from autotrack.resuming import Origin, origin_here
 from autotrack.run import Run
 from autotrack.saves import prepare
 from autotrack.session import disabled
@@ -103,7 +102,9 @@ def _begin(
     checkpoint: str | PathLike[str] | None,
 ) -> Training:
     outer = session.enclosing_run()
-    origin = None if checkpoint is None else _origin(checkpoint)
+    origin: Origin | None = None
+    if checkpoint is not None:
+        origin = attempt("looking up the run that wrote a checkpoint", origin_here, checkpoint)
     if outer is None:
         resume = resume_word(options.resume)
         wanted = Wanted(options.project, options.name or name, options.group, tuple(options.tags))
@@ -151,10 +152,3 @@ def _take_in(run: Run, options: Options) -> None:
                 f"({run.id}), whose {what} is {has!r}. Give it to autotrack.init() instead.",
                 key=what,
             )
-
-
-def _origin(checkpoint: str | PathLike[str]) -> Origin | None:
-    with guarded("looking up the run that wrote a checkpoint"):
-        outer = session.enclosing_run()
-        return origin_of(outer.layout if outer is not None else Layout(find_store()), checkpoint)
-    return None

@@ -116,6 +116,7 @@ class Fit:
         compiled = bool(getattr(model, "_jit_compile", False))
         optimizer = getattr(model, "optimizer", None)
         self.batches.rates.begin_epoch(optimizer, compiled=compiled, regular=not self._own_step)
+        self.batches.rates.report(self.recording.run)
 
     def begin_batch(self, batch: int, logs: Any = None) -> None:
         """A batch (or `steps_per_execution` of them) is about to be trained; in the thread that trains."""

@@ -4,8 +4,9 @@ A plain rate is a variable: it is read before a step where its value lies in a t
 changed (torch), elsewhere at the beginning of each epoch, because JAX has taken it away until the epoch's end. A schedule of
 Keras's own is a formula of the number of steps: it is worked out here in plain numbers, because Keras's operations cost a
 hundred times as much, and compile first on JAX. They differ by the rounding of 32-bit numbers. A schedule or function of the
-user's own is never called: it may count, or draw random numbers. On torch we hear which rate Keras hands to the update of the
-weights; where a step is compiled (JAX, `jit_compile`) it is not recorded.
+user's own is never called: it may count, or draw random numbers. We hear which rate Keras hands to the update of the weights;
+where a step is compiled (as a rule on JAX, with `jit_compile` on torch) that is a symbol, and the run's capture report says
+that there is no rate.
 """
 
 from collections.abc import Callable
@@ -14,10 +15,18 @@ from numbers import Number
 from typing import Any
 from weakref import ref
 
+from autotrack import background
 from autotrack.guard import reason
+from autotrack.late import report
 from autotrack.patcher import Patcher
+from autotrack.run import Run
 
 _OURS = "keras.src.optimizers.schedules."
+_COMPILED = (
+    "it is no formula of Keras's own in plain numbers, and is worked out inside of a compiled step, where its value is not to be had; "
+    "it is not called a second time for the record"
+)
+_SEVERAL = "each of several optimizers has a rate of its own"
 _UPDATE = "_backend_update_step"
 """`optimizer._backend_update_step(gradients, variables, learning_rate)`, which every step goes through."""
 
@@ -35,6 +44,8 @@ class Rates:
         """By step of the epoch: the rates that have not been taken."""
         self.batch = -1
         """The step of the epoch that was begun last."""
+        self._why_not: str | None = None
+        self._reported: str | None = None
         self._iterations = self._done = 0
         self._tensor: Any = None
         self._version = -1
@@ -57,6 +68,7 @@ class Rates:
         rate: Any = None if several else getattr(optimizer, "_learning_rate", None)
         self.formula = self.variable = None
         self.changes = {}
+        self._why_not = _SEVERAL if several else None
         if hasattr(rate, "assign"):
             if hasattr(getattr(rate, "_value", None), "_version"):
                 self.variable = rate
@@ -67,11 +79,14 @@ class Rates:
             self.changes[0] = rate
         elif callable(rate):
             tensor: Any = getattr(getattr(optimizer, "_iterations", None), "_value", None)
-            heard = hasattr(tensor, "_version") and not compiled
-            if not heard or (regular and tensor.is_cpu):
-                self._count(optimizer, formula_of(rate), done)
+            formula = formula_of(rate)
+            heard = not compiled and (hasattr(tensor, "_version") or hasattr(tensor, "is_ready"))
+            if not heard or (regular and getattr(tensor, "is_cpu", True)):
+                self._count(optimizer, formula, done)
             if heard and self.formula is None:
                 self._listen(optimizer)
+            elif formula is None:
+                self._why_not = _COMPILED
 
     def before(self, batch: int) -> None:
         """With a `variable`: a batch is about to be trained. The value of a tensor on an accelerator is not waited for."""
@@ -91,6 +106,12 @@ class Rates:
             rate = self.changes.pop(first, None)
         if rate is not None and (type(rate) is not float or rate != self._last):
             values["auto/lr"] = self._last = rate
+
+    def report(self, run: Run) -> None:
+        """Where there is no rate, the run's capture report says why."""
+        if self._why_not is not None and self._why_not != self._reported:
+            background.submit(report, run, "auto/lr", "skipped", self._why_not)
+        self._reported = self._why_not
 
     def close(self) -> None:
         """The training is over."""
@@ -126,7 +147,9 @@ class Rates:
 
 
 def _plain(rate: Any) -> Any:
-    """A number; of a tensor on an accelerator, which is not waited for, a copy."""
+    """A number; of a tensor on an accelerator, which is not waited for, a copy; an array of JAX, which never changes, as it is."""
+    if hasattr(rate, "is_ready"):
+        return rate
     if hasattr(rate, "is_cpu"):
         return rate.item() if rate.is_cpu else rate.detach().clone()
     return float(rate)

@@ -6,7 +6,9 @@ from weakref import ref
 
 from autotrack import background
 from autotrack.callback import AutoTrack, ByIdentity, Recording, open_run
+from autotrack.elsewhere import Elsewhere, place_of, run_at
 from autotrack.guard import attempt
+from autotrack.integrations import _pretrained
 from autotrack.integrations._lightning_facts import config_of, summary_of
 from autotrack.integrations._lightning_steps import Rates, Window, rows_of
 from autotrack.integrations._lightning_stop import stop_facts
@@ -130,7 +132,10 @@ class Fit(Recording):
 
 
 class Evaluation:
-    """One `validate` or `test` outside of a fit; it finds or opens its run with its first value."""
+    """One `validate` or `test` outside of a fit; it finds or opens its run with its first value.
+
+    One in processes that are launched for it does so before, and lets the first of them know the run by the AutoTrack.
+    """
 
     def __init__(
         self, trainer: Any, tracker: AutoTrack, fits: ByIdentity[Fit], modules: ByIdentity[Fit]
@@ -141,9 +146,16 @@ class Evaluation:
         self._trainer = ref(trainer)
         self._fits = fits
         self._modules = modules
-        self._target: Recording | Run | None = None
+        self._target: Recording | Elsewhere | Run | None = None
         self._own: Recording | None = None
         self._sought = False
+
+    def launch(self, module: Any, what: str) -> None:
+        """Other processes are about to evaluate a module: `what` is "validate" or "test"."""
+        self._sought = True
+        self._target = target = self._seek(self._trainer(), module, what)
+        run = target.run if isinstance(target, Recording) else target
+        self.tracker.place = None if run is None else place_of(run)
 
     def log(self, values: dict[str, Any], step: int) -> None:
         """Record values where they belong."""
@@ -161,21 +173,26 @@ class Evaluation:
 
     def finish(self, error: BaseException | None = None) -> None:
         """The evaluation is over."""
+        self.tracker.place = None
         self.values.clear()
         if self._own is not None:
             self._own.finish(self.error or error)
 
-    def _find(self) -> Recording | Run | None:
+    def _find(self) -> Recording | Elsewhere | Run | None:
         if not self._sought:
             self._sought = True
-            self._target = self._seek(self._trainer())
+            trainer: Any = self._trainer()
+            place = self.tracker.place
+            if place is not None:
+                self._target = Elsewhere(run_at(place))
+            else:
+                self._target = self._seek(trainer, trainer.lightning_module, trainer.state.fn.value)
         return self._target
 
-    def _seek(self, trainer: Any) -> Recording | Run | None:
+    def _seek(self, trainer: Any, module: Any, what: str) -> Recording | Run | None:
         """The run of the module's last fit, or, of a module that was loaded anew, of the trainer's; else the open run; else, for an
         AutoTrack made by hand, a new one.
         """
-        module = trainer.lightning_module
         fit = self._modules.get(module)
         if fit is None:
             fit = self._fits.get(trainer)
@@ -183,26 +200,15 @@ class Evaluation:
         target: Recording | Run | None = fit or open_run()
         options = self.tracker.options
         if target is None and self.tracker.by_hand and options is not None:
-            self._own = _begin(trainer, module, options)
+            self._own = _begin(trainer, module, options, what)
             target = self._own
         return target
-
-
-class _Elsewhere:
-    """The part of a training that another process began and will end."""
-
-    def __init__(self, run: Run, log_every: int) -> None:
-        self.run = run
-        self.log_every = log_every
-
-    def finish(self, error: BaseException | None = None) -> None:
-        """The other process does that."""
 
 
 def part_of_another(options: Options) -> Any:
     """In a process that was spawned or forked for a training: its part of the run that the parent opened; else None."""
     run = attach() if is_worker() else None
-    return None if run is None else _Elsewhere(run, options.log_every)
+    return None if run is None else Elsewhere(run, options.log_every)
 
 
 def begin_recording(
@@ -223,6 +229,8 @@ def begin_recording(
     part = training or part_of_another(options)
     if part is None:
         return None
+    if training is not None and checkpoint is None:
+        _pretrained.begin(training.run, module, _pretrained.folders_of(module))
     fit = Fit(part, supervised, tracker, trainer, module)
     rows = summary_of(module)
     if rows and module is not None:
@@ -241,11 +249,11 @@ def launches(trainer: Any) -> bool:
     return "MultiProcessing" in type(getattr(trainer.strategy, "launcher", None)).__name__
 
 
-def _begin(trainer: Any, module: Any, options: Options) -> Recording | None:
+def _begin(trainer: Any, module: Any, options: Options, what: str) -> Recording | None:
     training = begin_training(
         "lightning",
         name=type(module).__name__,
-        config=_config(trainer, module) | {"evaluation": trainer.state.fn.value},
+        config=_config(trainer, module) | {"evaluation": what},
         options=options,
         nested="child",
     )

@@ -12,10 +12,10 @@ from autotrack import background, session
 from autotrack.callback import AutoTrack, ByIdentity
 from autotrack.guard import attempt, guarded, reason
 from autotrack.integrations import _sklearn_facts as facts
-from autotrack.integrations._sklearn_search import CrossValidation, is_search, record_search
+from autotrack.integrations._sklearn_search import CrossValidation, fits_others, is_search, record_search
 from autotrack.integrations._sklearn_tasks import Tasks, tracker_of, tracker_within
 from autotrack.integrations._sklearn_threads import here, inside, move
-from autotrack.late import event_late
+from autotrack.late import report
 from autotrack.options import Options
 from autotrack.training import Training, begin_training, in_training
 
@@ -42,7 +42,7 @@ class Trainings:
         if inside.get() is not None or in_training() or not session.recording():
             return None
         estimator = call.args[0]
-        tracker = tracker_within(estimator) if is_search(estimator) else tracker_of(estimator)
+        tracker = tracker_within(estimator) if fits_others(estimator) else tracker_of(estimator)
         if tracker is None and self._autolog() is None:
             return None
         token = inside.set(self)
@@ -268,14 +268,7 @@ def _merge_config(run: "Run", values: dict[str, Any]) -> None:
 
 def _report(run: "Run", what: str, status: str, why: str | None, seconds: float) -> None:
     """Say in the run what was captured, on the helper thread: nobody who fits waits for that."""
-    facts: dict[str, Any] = {
-        "what": what,
-        "status": status,
-        "why": why,
-        "ms": round(seconds * 1e3, 3),
-        "facts": {},
-    }
-    background.submit(event_late, run, "capture", facts)
+    background.submit(report, run, what, status, why, seconds)
 
 
 def _only_transforms(estimator: Any) -> bool:

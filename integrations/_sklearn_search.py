@@ -1,11 +1,13 @@
 """Searches and cross-validations: candidates become child runs, folds rows of a table."""
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from autotrack.guard import reason
 from autotrack.integrations import _sklearn_facts as facts
 from autotrack.integrations._sklearn_score import quiet
+from autotrack.late import report
 
 if TYPE_CHECKING:
     from autotrack.patcher import Call
@@ -18,6 +20,11 @@ CANDIDATES = 10_000
 def is_search(estimator: Any) -> bool:
     """Whether it is a search over parameters: built on scikit-learn's `BaseSearchCV`."""
     return hasattr(type(estimator), "_run_search")
+
+
+def fits_others(estimator: Any) -> bool:
+    """Whether it fits copies of other estimators: a search, an ensemble, one model for each class or output."""
+    return is_search(estimator) or isinstance(estimator, sys.modules["sklearn.base"].MetaEstimatorMixin)
 
 
 def record_search(run: "Run", search: Any) -> dict[str, Any]:
@@ -33,8 +40,7 @@ def record_search(run: "Run", search: Any) -> dict[str, Any]:
     left_out = len(results["params"]) - CANDIDATES
     if left_out > 0:
         why = f"{left_out} candidates after the first {CANDIDATES} are in the table cv_results only"
-        body = {"what": "search candidates", "status": "skipped", "why": why, "ms": 0.0, "facts": {}}
-        run.event("capture", body)
+        report(run, "search candidates", "skipped", why)
     return best
 
 

@@ -24,7 +24,7 @@ def tracker_of(estimator: Any) -> AutoTrack | None:
 
 
 def tracker_within(estimator: Any) -> AutoTrack | None:
-    """The same, also of an estimator among its parameters: a search or cross-validation fits clones, which have it too."""
+    """The same, also of an estimator among its parameters: a search, an ensemble, a cross-validation fit clones, which have it too."""
     tracker = tracker_of(estimator)
     if tracker is None:
         values, _ = reason(methodcaller("get_params"), estimator)

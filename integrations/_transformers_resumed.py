@@ -5,14 +5,13 @@ the same step. The values are added to it, as those of an evaluation are that co
 """
 
 from autotrack import session
+from autotrack.elsewhere import Elsewhere, Place, run_at
 from autotrack.integrations._transformers_steps import Train
 from autotrack.layout import Layout, find_store
 from autotrack.opening import resume_word
 from autotrack.options import Options
 from autotrack.process import is_worker, rank
-from autotrack.resuming import origin_of
-from autotrack.run import Run
-from autotrack.start import Start
+from autotrack.resuming import origin_here
 
 
 def over(checkpoint: str, options: Options) -> Train | None:
@@ -22,9 +21,7 @@ def over(checkpoint: str, options: Options) -> Train | None:
     """
     if not session.recording() or is_worker() or rank() > 0:
         return None
-    outer = session.enclosing_run()
-    layout = outer.layout if outer is not None else Layout(find_store())
-    origin = origin_of(layout, checkpoint)
+    outer, origin = session.enclosing_run(), origin_here(checkpoint)
     if outer is not None:
         origin.note(outer)
         return None
@@ -32,21 +29,8 @@ def over(checkpoint: str, options: Options) -> Train | None:
         return None
     if not origin.fits("transformers", options.project):
         return None
-    facts = Start(origin.run, origin.project, None, None, (), "", "training", "transformers")
-    run = Run(None, layout, facts, id=origin.run)
+    run = run_at(Place(Layout(find_store()).run_dir(origin.project, origin.run), origin.run))
     run.log_model = options.log_model
-    train = Train(_Ended(run), supervised=True)
+    train = Train(Elsewhere(run), supervised=True)
     train.active = False
     return train
-
-
-class _Ended:
-    """The training of a run that has ended."""
-
-    log_every = 1
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-
-    def finish(self, error: BaseException | None = None) -> None:
-        """It has ended."""

@@ -60,7 +60,7 @@ class Train(Recording):
 class Inside:
     """A `Trainer.train` that is on the stack; `train` and `state` once its run has begun."""
 
-    __slots__ = ("checkpoint", "state", "train", "trainer")
+    __slots__ = ("checkpoint", "folders", "state", "train", "trainer")
 
     def __init__(self, trainer: Any) -> None:
         self.trainer = trainer
@@ -68,6 +68,8 @@ class Inside:
         self.state: Any = None
         self.checkpoint: str | None = None
         """What the training is resumed from."""
+        self.folders: set[str] = set()
+        """What the model was loaded from, where it says so."""
 
 
 inside: ContextVar[Inside | None] = ContextVar("autotrack_transformers", default=None)

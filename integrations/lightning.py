@@ -18,16 +18,17 @@ another trainer. Without one they log into the run that is open, and a trainer w
 if there is none.
 Nothing is computed for it: the values are taken from Lightning's result collection just after Lightning has filled it,
 so no rank waits for another, and no metric is computed or reset at another time than without us. Only global rank 0 records;
-under `ddp_spawn` and `ddp_fork` the parent opens the run and rank 0 writes to it, and of an evaluation the parent records the
-epoch values that Lightning brings back to it.
+under `ddp_spawn` and `ddp_fork` the parent opens the run and rank 0 writes to it; of an evaluation rank 0 writes what its batches
+logged, and the parent the epoch values that Lightning brings back to it.
 """
 
 import sys
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from types import ModuleType
 from typing import Any, ClassVar
 
+from autotrack import background, session
 from autotrack.callback import Adapter, AutoTrack, ByIdentity, Watch, first_of
 from autotrack.guard import attempt, guarded
 from autotrack.integration import Integration
@@ -38,6 +39,7 @@ from autotrack.integrations._lightning_steps import Window
 from autotrack.integrations._lightning_values import brought_back, epoch_values, plain
 from autotrack.integrations._lightning_writes import Writes
 from autotrack.patcher import Call
+from autotrack.process import is_worker
 from autotrack.run import Run
 
 _TARGETS = (
@@ -81,7 +83,7 @@ class LightningWatch(Watch):
         top = module.__name__.rpartition(".trainer.trainer")[0]
         self.patcher.observe(module.Trainer, "fit", self.begin_fit)
         for name in ("validate", "test"):
-            self.patcher.observe(module.Trainer, name, self.begin)
+            self.patcher.observe(module.Trainer, name, partial(self.begin, name))
         connector = vars(module)["_LoggerConnector"]
         self.patcher.listen(connector, "update_train_step_metrics", self.batch_end)
         for kind, name in (("automatic", "_AutomaticOptimization"), ("manual", "_ManualOptimization")):
@@ -132,23 +134,26 @@ class LightningWatch(Watch):
 
         return end
 
-    def begin(self, call: Call) -> Callable[[Call], None] | None:
-        """`validate` or `test`: of one in processes that this one spawns or forks, what Lightning brings back is recorded here."""
+    def begin(self, what: str, call: Call) -> Callable[[Call], None] | None:
+        """`validate` or `test`: of one in processes that this one spawns or forks, what Lightning brings back is recorded here, and
+        what its batches log there.
+        """
         trainer = call.args[0]
         end = self.enter(call)
         tracker = first_of(trainer.callbacks)
         if end is None or tracker is None or trainer.fast_dev_run or not launches(trainer):
             return end
         before = dict(trainer.callback_metrics)
-
-        def record() -> None:
-            evaluation = Evaluation(trainer, tracker, self.fits, self.modules)
-            self.evaluations.set(trainer, evaluation)
-            evaluation.log_epoch(trainer, brought_back(before, trainer.callback_metrics))
+        evaluation = Evaluation(trainer, tracker, self.fits, self.modules)
+        self.evaluations.set(trainer, evaluation)
+        given = (*call.args[1:], call.kwargs.get("model"))[0]
+        module = trainer.lightning_module if given is None else given
+        attempt("finding the run of an evaluation", evaluation.launch, module, what)
 
         def record_and_end(call: Call) -> None:
             if call.error is None:
-                attempt("recording an evaluation of other processes", record)
+                with guarded("recording an evaluation of other processes"):
+                    evaluation.log_epoch(trainer, brought_back(before, trainer.callback_metrics))
             end(call)
 
         return record_and_end
@@ -339,7 +344,7 @@ class LightningCallback(Adapter):
 
     def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
         """Remember what went wrong: of a Ctrl-C, `fit` itself only lets a SystemExit out."""
-        self._let_go()
+        self._let_go(trainer)
         evaluation = self.watch.evaluations.get(trainer)
         if evaluation is not None:
             evaluation.error = exception
@@ -356,7 +361,7 @@ class LightningCallback(Adapter):
 
     def teardown(self, trainer: Any, module: Any, stage: str) -> None:
         """The last hook of a fit that went well."""
-        self._let_go()
+        self._let_go(trainer)
         fit = self._fit(trainer)
         if fit is not None and stage == "fit" and not fit.supervised:
             fit.finish()
@@ -368,10 +373,14 @@ class LightningCallback(Adapter):
             return None
         return fit
 
-    def _let_go(self) -> None:
-        """Lightning hangs the module's `log` on every callback; ours may outlive the module."""
+    def _let_go(self, trainer: Any) -> None:
+        """Lightning hangs the module's `log` on every callback; ours may outlive the module. A process that was launched for this
+        ends without a word: what it has logged is read before.
+        """
         vars(self.owner).pop("log", None)
         vars(self.owner).pop("log_dict", None)
+        if is_worker() and launches(trainer):
+            background.drain(session.patience())
 
 
 class LightningIntegration(Integration):

@@ -13,7 +13,8 @@ none.
 
 From scikit-learn 1.9 on `LogisticRegression().set_callbacks(AutoTrack()).fit(X, y)` records that estimator without
 `autolog()`: the same run, also of a transformer, with the options of the `AutoTrack`, and the seconds that each task took of which
-scikit-learn tells callbacks. The outermost one that has an `AutoTrack` is the run; it is not propagated.
+scikit-learn tells callbacks. The outermost one that has an `AutoTrack` is the run; it is not propagated. What fits copies of other
+estimators (a search, an ensemble) is one run where one of them has it.
 """
 
 import sys
@@ -61,8 +62,8 @@ class Observer(Protocol):
 
 
 class SklearnWatch(Watch):
-    """Observes the fit methods of the classes that take callbacks, which there are from scikit-learn 1.9 on, and the
-    cross-validation functions: what has an `AutoTrack` is recorded.
+    """Observes the fit methods of the classes that take callbacks, which there are from scikit-learn 1.9 on, and of those that fit
+    other estimators, and the cross-validation functions: what has an `AutoTrack`, or fits what has one, is recorded.
     """
 
     name: ClassVar[str] = "sklearn"
@@ -104,7 +105,8 @@ class SklearnWatch(Watch):
         return self.trainings.begin_function(name, call)
 
     def _install(self, module: ModuleType) -> None:
-        _watch_classes(self.patcher, module.CallbackSupportMixin, self, parents=True)
+        for base in (module.CallbackSupportMixin, sys.modules["sklearn.base"].MetaEstimatorMixin):
+            _watch_classes(self.patcher, base, self, parents=True)
         for name in (_THREADS, _FUNCTIONS):
             self._handles.append(when_imported(name, partial(_watch_module, self.patcher, self)))
 

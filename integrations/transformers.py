@@ -83,6 +83,7 @@ class TransformersWatch(Watch):
         if tracker is None:
             return None
         here = Inside(trainer)
+        here.folders = _pretrained.folders_of(trainer.model)
         token = inside.set(here)
 
         def end(call: Call) -> None:
@@ -228,6 +229,8 @@ class TransformersCallback(Adapter):
             return None
         train = Train(training, supervised=here is not None)
         train.owner = self.owner
+        if here is not None and here.checkpoint is None:
+            _pretrained.begin(train.run, here.trainer.model, here.folders)
         if search is not None and search.trainer is trainer:
             search.add(number, train, state)
         return train

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_keras
 from packaging.version import Version
 from python_process import python
+from tiny_keras import BATCH, PLAIN, ROWS, X, Y, values
 from warm_process import warm
 
 import autotrack
@@ -24,18 +26,9 @@ import torch
 pytestmark = pytest.mark.filterwarnings("default")
 FRAMEWORK = "keras"
 
-ROWS, BATCH = 28, 8
-RANDOM = np.random.RandomState(0)
-X = RANDOM.randn(ROWS, 4).astype("float32")
-Y = RANDOM.randn(ROWS, 1).astype("float32")
-PLAIN = {"batch_size": BATCH, "epochs": 2, "verbose": 0, "shuffle": False}
-
 
 def net(rate: float = 0.1, **settings: Any) -> Any:
-    keras.utils.set_random_seed(0)
-    made = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
-    made.compile(optimizer=keras.optimizers.SGD(rate), loss="mse", metrics=["mae"], **settings)
-    return made
+    return tiny_keras.net(rate, **settings)
 
 
 def batch_losses(made: Any, rows: int = ROWS) -> list[float]:
@@ -44,10 +37,6 @@ def batch_losses(made: Any, rows: int = ROWS) -> list[float]:
         float(made.evaluate(X[i : min(i + BATCH, rows)], Y[i : min(i + BATCH, rows)], verbose=0)[0])
         for i in range(0, rows, BATCH)
     ]
-
-
-def values(run: Any, key: str) -> list[float]:
-    return [value for _, value in points(run, key)]
 
 
 def test_records_what_keras_puts_into_its_history(store, arm):
@@ -481,7 +470,21 @@ train([], rate=Counting())
 asked = Counting.asked
 train([tracker], rate=Counting())
 assert Counting.asked == 2 * asked, (Counting.asked, asked)
-assert "auto/lr" not in autotrack.runs(order_by="-created")[0].metrics
+run = autotrack.runs(order_by="-created")[0]
+assert "auto/lr" not in run.metrics
+skipped, = [row for row in run.capture_report if row["what"] == "auto/lr"]
+assert (skipped["status"], "compiled" in skipped["why"]) == ("skipped", True), skipped
+
+before = Counting.asked
+train([], rate=Counting(), run_eagerly=True)
+asked = Counting.asked - before
+train([tracker], rate=Counting(), run_eagerly=True)
+assert Counting.asked == before + 2 * asked, (Counting.asked, before, asked)
+run = autotrack.runs(order_by="-created")[0]
+rates = run.history(keys=["auto/lr"])["auto/lr"]
+assert rates.steps.tolist() == list(range(1, 9)), rates.steps
+assert np.allclose(rates.values, [0.1 / step for step in range(1, 9)]), rates.values
+assert not [row for row in run.capture_report if row["what"] == "auto/lr"]
 
 rate = keras.callbacks.LearningRateScheduler(lambda epoch, rate: [0.5, 0.125][epoch])
 train([rate, tracker])

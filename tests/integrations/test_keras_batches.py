@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from packaging.version import Version
+from tiny_keras import BATCH, PLAIN, ROWS, X, values
 
 import autotrack
 from autotrack.integrations._keras_rates import formula_of
@@ -23,11 +24,7 @@ import torch
 pytestmark = pytest.mark.filterwarnings("default")
 FRAMEWORK = "keras"
 
-ROWS, BATCH = 28, 8
-RANDOM = np.random.RandomState(0)
-X = RANDOM.randn(ROWS, 4).astype("float32")
-Y = (RANDOM.rand(ROWS, 1) > 0.5).astype("float32")
-PLAIN = {"batch_size": BATCH, "epochs": 2, "verbose": 0, "shuffle": False}
+Y = (np.random.RandomState(1).rand(ROWS, 1) > 0.5).astype("float32")
 ANEW = Version(keras.__version__) >= Version("3.15")
 """Whether `train_on_batch` begins its means anew."""
 SCHEDULES = keras.optimizers.schedules
@@ -44,10 +41,6 @@ def alone(made: Any, place: int) -> list[float]:
     """What `evaluate` says of each batch with the weights that the model has."""
     parts = range(0, ROWS, BATCH)
     return [float(made.evaluate(X[i : i + BATCH], Y[i : i + BATCH], verbose=0)[place]) for i in parts]
-
-
-def values(run: Any, key: str) -> list[float]:
-    return [value for _, value in points(run, key)]
 
 
 def test_metrics_that_are_means_are_those_of_the_batch_alone_and_others_as_keras_tells_them(store, arm):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny_keras import PLAIN, X, Y, values
 
 import autotrack
 from autotrack.testing import only_run, points
@@ -19,11 +20,6 @@ import torch
 pytestmark = pytest.mark.filterwarnings("default")
 FRAMEWORK = "keras"
 
-RANDOM = np.random.RandomState(0)
-X = RANDOM.randn(28, 4).astype("float32")
-Y = RANDOM.randn(28, 1).astype("float32")
-PLAIN = {"batch_size": 8, "epochs": 2, "verbose": 0, "shuffle": False}
-
 
 def net(rate: float = 0.1, **settings: Any) -> Any:
     keras.utils.set_random_seed(0)
@@ -35,10 +31,6 @@ def net(rate: float = 0.1, **settings: Any) -> Any:
     made = keras.Sequential([keras.Input((4,)), *layers])
     made.compile(**{"optimizer": keras.optimizers.Adam(rate), "loss": "mse"} | settings)
     return made
-
-
-def values(run: Any, key: str) -> list[float]:
-    return [value for _, value in points(run, key)]
 
 
 def last() -> Any:

@@ -3,9 +3,10 @@
 import os
 from typing import Any
 
-import numpy as np
 import pytest
+import tiny_keras
 from tensor_reads import Reads
+from tiny_keras import BATCH, PLAIN, ROWS, X, Y, values
 
 import autotrack
 from autotrack.testing import only_run, points
@@ -18,20 +19,12 @@ import torch
 pytestmark = pytest.mark.filterwarnings("default")
 FRAMEWORK = "keras"
 
-ROWS, BATCH = 28, 8
-RANDOM = np.random.RandomState(0)
-X = RANDOM.randn(ROWS, 4).astype("float32")
-Y = RANDOM.randn(ROWS, 1).astype("float32")
-PLAIN = {"batch_size": BATCH, "epochs": 2, "verbose": 0, "shuffle": False}
 SIZES = (8, 2, 12, 6)
 PARTS = [slice(sum(SIZES[:at]), sum(SIZES[: at + 1])) for at in range(4)]
 
 
 def net(rate: Any = 0.0) -> Any:
-    keras.utils.set_random_seed(0)
-    made = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
-    made.compile(keras.optimizers.SGD(rate), "mse", metrics=["mae"])
-    return made
+    return tiny_keras.net(rate)
 
 
 def alone(made: Any, parts: list[slice], place: int = 0) -> list[float]:
@@ -40,10 +33,6 @@ def alone(made: Any, parts: list[slice], place: int = 0) -> list[float]:
 
 
 EVEN = [slice(at, at + BATCH) for at in range(0, ROWS, BATCH)]
-
-
-def values(run: Any, key: str) -> list[float]:
-    return [value for _, value in points(run, key)]
 
 
 class Uneven(keras.utils.PyDataset):

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from statistics import mean
 
 import pytest
 from warm_process import warm
@@ -120,3 +121,50 @@ def test_an_evaluation_in_several_processes_is_recorded_once_where_it_belongs(st
     assert [step for step, _ in points(fitted, "val")] == [1, 3, 4]
     assert points(fitted, "epoch")[-2:] == [(4, 2), (4, 2)]
     assert not {"test", "test/dataloader_idx_0"} & {key for run in autotrack.runs() for key in run.metrics}
+    for run, name, loader, batches in (
+        (alone, "test", "/dataloader_idx_0", [0, 1, 2, 3]),
+        (alone, "test", "/dataloader_idx_1", [0, 1, 2, 3]),
+        (inside, "test", "", [0, 1, 2, 3]),
+        (fitted, "test", "", [0, 1]),
+    ):
+        steps, values = zip(*points(run, f"{name}_step{loader}"), strict=True)
+        assert list(steps) == batches
+        assert mean(values) == pytest.approx(points(run, f"{name}_epoch{loader}")[0][1])
+
+
+@pytest.mark.parametrize("strategy", ["ddp_fork", pytest.param("ddp_spawn", marks=pytest.mark.proof)])
+def test_an_evaluation_in_another_process_goes_into_a_child_run_too(store, tmp_path, strategy):
+    code = (
+        EVALUATED.partition("    net, alone")[0]
+        + """
+    net = Net()
+    with autotrack.init(name="open"):
+        for _ in range(2):
+            fitted = pl.Trainer(max_epochs=1, enable_checkpointing=False, callbacks=[autotrack.AutoTrack()], **quiet)
+            fitted.fit(net, rows)
+        trainer().test(net, rows, verbose=False)
+"""
+    )
+    told(code, strategy, tmp_path)
+    (run,) = [each for each in autotrack.runs() if each.name == "open"]
+    assert "test_step" not in run.metrics
+    (child,) = run.children
+    assert [step for step, _ in points(child, "test_step")] == [0, 1, 2, 3]
+
+
+def test_an_evaluation_that_fails_in_another_process_is_a_failed_run(store, tmp_path):
+    code = (
+        EVALUATED.partition("    net, alone")[0]
+        + """
+    net = Net()
+    net.on_test_epoch_end = lambda: 1 / 0
+    try:
+        trainer().test(net, rows, verbose=False)
+    except Exception as error:
+        print("raised", type(error).__name__)
+"""
+    )
+    assert told(code, "ddp_fork", tmp_path) == ["raised ProcessRaisedException"]
+    run = only_run()
+    assert run.status == "failed"
+    assert len(points(run, "test_step")) == 4

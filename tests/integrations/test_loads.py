@@ -32,6 +32,17 @@ def armed(elsewhere: None) -> Iterator[None]:
     autotrack.autolog(disable=True)
 
 
+def fitted(module: Any, rows: Any, *callbacks: Any) -> Any:
+    import lightning
+
+    trainer = lightning.Trainer(
+        max_epochs=1, logger=False, enable_progress_bar=False, enable_model_summary=False, accelerator="cpu",
+        enable_checkpointing=False, callbacks=list(callbacks),
+    )  # fmt: skip
+    trainer.fit(module, rows)
+    return trainer
+
+
 def with_lightning(*callbacks: Any) -> None:
     import lightning
 
@@ -46,34 +57,46 @@ def with_lightning(*callbacks: Any) -> None:
         def configure_optimizers(self) -> Any:
             return torch.optim.SGD(self.parameters(), lr=0.1)
 
-    def fit(model: Any) -> Any:
-        trainer = lightning.Trainer(
-            max_epochs=1, logger=False, enable_progress_bar=False, enable_model_summary=False, accelerator="cpu",
-            enable_checkpointing=False, callbacks=list(callbacks),
-        )  # fmt: skip
-        trainer.fit(model, DataLoader(TensorDataset(torch.ones(8, 4)), batch_size=4))
-        return trainer
+    rows = DataLoader(TensorDataset(torch.ones(8, 4)), batch_size=4)
+    fitted(Net(), rows, *callbacks).save_checkpoint("first.ckpt")
+    fitted(Net.load_from_checkpoint("first.ckpt"), rows, *callbacks).save_checkpoint("second.ckpt")
 
-    fit(Net()).save_checkpoint("first.ckpt")
-    fit(Net.load_from_checkpoint("first.ckpt")).save_checkpoint("second.ckpt")
+
+def bert() -> Any:
+    from transformers import BertConfig, BertForSequenceClassification
+
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    return BertForSequenceClassification(BertConfig(vocab_size=50, **shape))
+
+
+def saved_by_a_run(folder: str) -> None:
+    with autotrack.init(project="p") as run:
+        bert().save_pretrained(folder)
+        run.log_checkpoint(folder)
+
+
+def loaded(folder: str) -> Any:
+    from transformers import BertForSequenceClassification
+
+    return BertForSequenceClassification.from_pretrained(folder)
+
+
+def train(model: Any, where: str, *callbacks: Any) -> Any:
+    from transformers import Trainer, TrainingArguments
+
+    rows = [{"input_ids": torch.ones(4, dtype=torch.long), "labels": torch.tensor(1)}] * 4
+    arguments = TrainingArguments(
+        where, max_steps=1, save_strategy="no", report_to=[], use_cpu=True, disable_tqdm=True
+    )
+    trainer = Trainer(model, arguments, train_dataset=rows, callbacks=list(callbacks))
+    trainer.train()
+    trainer.save_model(where)
+    return trainer
 
 
 def with_transformers(*callbacks: Any) -> None:
-    from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
-
-    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    rows = [{"input_ids": torch.ones(4, dtype=torch.long), "labels": torch.tensor(1)}] * 4
-
-    def train(model: Any, where: str) -> None:
-        arguments = TrainingArguments(
-            where, max_steps=1, save_strategy="no", report_to=[], use_cpu=True, disable_tqdm=True
-        )
-        trainer = Trainer(model, arguments, train_dataset=rows, callbacks=list(callbacks))
-        trainer.train()
-        trainer.save_model(where)
-
-    train(BertForSequenceClassification(BertConfig(vocab_size=50, **shape)), "first.ckpt")
-    train(BertForSequenceClassification.from_pretrained("first.ckpt"), "second.ckpt")
+    train(bert(), "first.ckpt", *callbacks)
+    train(loaded("first.ckpt"), "second.ckpt", *callbacks)
 
 
 def with_keras() -> None:
@@ -143,6 +166,89 @@ def test_with_autolog_and_the_last_autotrack_the_functions_that_load_are_given_b
     autotrack.autolog(disable=True)
     assert now() == before
     assert all(mine is not theirs for mine, theirs in zip(during, before, strict=True))
+
+
+@pytest.fixture
+def unarmed(elsewhere: None, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Takes everything out that an AutoTrack made before has put in place, as in a script that has made none yet."""
+
+    def take_out() -> None:
+        monkeypatch.setattr(callback, "_live", WeakSet())
+        autotrack.autolog()
+        autotrack.autolog(disable=True)
+
+    return take_out
+
+
+def adapted(folder: str) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    return get_peft_model(loaded(folder), LoraConfig(target_modules=["query"]))
+
+
+@pytest.mark.parametrize("load", [loaded, adapted])
+def test_a_model_loaded_before_an_autotrack_was_made_says_itself_where_from(
+    unarmed: Callable[[], None], load: Callable[[str], Any]
+) -> None:
+    saved_by_a_run("first.ckpt")
+    unarmed()
+    model = load("first.ckpt")
+    again = train(model, "second.ckpt", autotrack.AutoTrack())
+    is_fine_tuned()
+    again.train()
+    assert [each.inputs for each in autotrack.runs(limit=1)] == [[]]
+
+
+def test_a_module_of_lightning_around_it_says_it_too(unarmed: Callable[[], None]) -> None:
+    import lightning
+
+    class Net(lightning.LightningModule):
+        def __init__(self, model: Any) -> None:
+            super().__init__()
+            self.model = model
+
+        def training_step(self, batch: Any, index: int) -> Any:
+            return self.model(input_ids=batch[0], labels=batch[1]).loss
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    saved_by_a_run("first.ckpt")
+    unarmed()
+    net = Net(loaded("first.ckpt"))
+    rows = TensorDataset(torch.ones(4, 4, dtype=torch.long), torch.ones(4, dtype=torch.long))
+    trainer = fitted(net, DataLoader(rows, batch_size=2), autotrack.AutoTrack())
+    trainer.save_checkpoint("second.ckpt")
+    is_fine_tuned()
+
+
+def test_a_model_of_a_loaded_configuration_alone_comes_from_nowhere(unarmed: Callable[[], None]) -> None:
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    bert().save_pretrained("first.ckpt")
+    unarmed()
+    made = AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained("first.ckpt"))
+    assert made.name_or_path == "first.ckpt"
+    train(made, "second.ckpt", autotrack.AutoTrack())
+    sealing.wait(sealing.LONGEST_WAIT)
+    [run] = autotrack.runs()
+    assert run.inputs == []
+
+
+def test_a_run_that_is_open_notes_it_once(unarmed: Callable[[], None]) -> None:
+    saved_by_a_run("first.ckpt")
+    tracker = autotrack.AutoTrack()
+    with autotrack.init(project="p") as run:
+        train(loaded("first.ckpt"), "second.ckpt", tracker)
+        unarmed()
+        model = loaded("first.ckpt")
+        train(model, "third.ckpt", autotrack.AutoTrack())
+    sealing.wait(sealing.LONGEST_WAIT)
+    found = autotrack.get_run(run.id)
+    assert [[Path(one.path).name for one in each.inputs] for each in (found, *found.children)] == [
+        ["first.ckpt"],
+        ["first.ckpt"],
+    ]
 
 
 def is_fine_tuned() -> None:

@@ -18,8 +18,10 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.callback import CallbackSupportMixin, ScoringMonitor, with_callbacks
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
+from sklearn.ensemble import StackingClassifier, VotingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn_cases import IRIS, SPECIES, only, quietly, runs, runs_exist, skipped
@@ -178,6 +180,31 @@ def test_a_search_is_one_run_with_its_candidates_wherever_in_it_the_autotrack_is
         GridSearchCV(model, grid, cv=2).fit(IRIS, SPECIES)
         GridSearchCV(model, grid, cv=2).set_callbacks(ours).fit(IRIS, SPECIES)
     assert [(run.name, len(run.children)) for run in runs()] == [("GridSearchCV", 2)] * 2
+
+
+def voting(track: Callable[[Any], Any]) -> Any:
+    return VotingClassifier(
+        [("a", track(regression(C=0.5))), ("b", make_pipeline(PCA(2), track(regression())))]
+    )
+
+
+def stacking(track: Callable[[Any], Any]) -> Any:
+    return StackingClassifier([("a", track(regression()))], track(regression(C=2.0)), cv=2)
+
+
+def one_for_each(track: Callable[[Any], Any]) -> Any:
+    return OneVsRestClassifier(track(regression()))
+
+
+@pytest.mark.parametrize("make", [voting, stacking, one_for_each])
+def test_what_fits_several_of_them_is_one_run_as_by_autolog(make: Callable[[Any], Any]) -> None:
+    autotrack.sklearn.autolog(project="tests")
+    make(lambda model: model).fit(IRIS, SPECIES)
+    autotrack.autolog(disable=True)
+    make(lambda model: model.set_callbacks(tracker())).fit(IRIS, SPECIES)
+    make(lambda model: model).fit(IRIS, SPECIES)
+    by_autolog, by_hand = map(what_is_told, runs())
+    assert by_hand == by_autolog
 
 
 def test_a_cross_validation_of_one_is_one_run_with_its_folds() -> None:

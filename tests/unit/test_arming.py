@@ -4,7 +4,8 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -200,3 +201,39 @@ def test_threads_that_train_while_it_is_undone_are_not_disturbed(store: Path) ->
     stop.set()
     thread.join()
     assert all(model.score([[3.0], [4.0]], [3.0, 4.0]) > 0.99 for model in models)
+
+
+def shown(do: Callable[[], object]) -> list[str]:
+    """The warnings that are shown meanwhile, also in threads."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        do()
+    return [str(each.message) for each in caught]
+
+
+@pytest.mark.parametrize(
+    "arm", [autotrack.autolog, lambda **how: autotrack.argparse.autolog(**how)], ids=["all", "one"]
+)
+def test_silent_shows_no_warning_in_no_thread_and_records_each(arm: Any, capfd: Any) -> None:
+    def log(run: Any) -> None:
+        thread = threading.Thread(target=run.log, args=({"in a thread": "no number"},))
+        thread.start()
+        thread.join()
+        run.log({"here": "no number"})
+
+    arm(silent=True)
+    with autotrack.init(project="p") as run:
+        assert shown(lambda: log(run)) == []
+    assert len(autotrack.get_run(run.id).warnings) == 2
+    assert capfd.readouterr().err == ""
+    autotrack.autolog()
+    with autotrack.init(project="p") as run:
+        assert len(shown(lambda: log(run))) == 2
+
+
+def test_silent_is_about_our_warnings_only_and_ends_with_autolog() -> None:
+    autotrack.autolog(silent=True)
+    assert shown(lambda: warnings.warn("the user's", stacklevel=2)) == ["the user's"]
+    autotrack.autolog(disable=True)
+    with autotrack.init(project="p") as run:
+        assert len(shown(lambda: run.log({"aloud": "no number"}))) == 1

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +10,7 @@ from typing import ClassVar
 
 import pytest
 
+from autotrack import guard
 from autotrack import integration as contract
 from autotrack.errors import AutotrackWarning, UnsupportedVersion
 from autotrack.guard import forget
@@ -122,11 +124,17 @@ def test_asked_for_by_name_an_unsupported_version_is_an_error_and_nothing_is_imp
     assert "toy_two" not in sys.modules
 
 
-def test_silent_means_that_nothing_is_said_of_the_version(toys: Path) -> None:
+def test_silent_means_that_nothing_is_said_of_the_version(
+    toys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(guard._SILENT, "on", True)
     installed(toys, "toy_one", "0.9")
     toy = ToyIntegration()
-    toy.install(Options(silent=True))
-    assert fit("toy_one") == "fit"
+    toy.install(Options())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert fit("toy_one") == "fit"
+    assert caught == []
     toy.uninstall()
 
 
