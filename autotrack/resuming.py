@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from autotrack import session
 from autotrack.digests import digest_of, look_at
+from autotrack.late import event_late
 from autotrack.layout import Layout, find_store
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Origin(NamedTuple):
     def note(self, run: "Run") -> None:
         """Record in a run what it began from."""
         body = {"path": self.path, "role": "checkpoint", "digest": self.digest, "size": self.size}
-        run.event("input", body | {"run": self.run, "step": self.step})
+        event_late(run, "input", body | {"run": self.run, "step": self.step})
 
 
 def origin_here(path: str | os.PathLike[str]) -> Origin:

@@ -127,8 +127,7 @@ def _begin(
     if run.log_model is None:
         run.log_model = options.log_model
     if origin is not None:
-        with guarded("recording the checkpoint that a training began from"):
-            origin.note(run)
+        background.submit(origin.note, run)  # behind what was loaded before: the last one counts
     run.trainings += 1
     if config:
         run.update_config(config, source=framework)

@@ -22,8 +22,9 @@ _known: ByIdentity[bool] = ByIdentity()
 
 
 def load(call: Call) -> Callable[[Call], None] | None:
-    """`Model.from_pretrained(pretrained_model_name_or_path, …)`, where that is a folder."""
-    path = call.args[1] if len(call.args) > 1 else call.kwargs.get("pretrained_model_name_or_path")
+    """`Model.from_pretrained(pretrained_model_name_or_path, …)`, or `load_adapter(model_id, …)` of PEFT, where that is a folder."""
+    named = call.kwargs.get("pretrained_model_name_or_path", call.kwargs.get("model_id"))
+    path = call.args[1] if len(call.args) > 1 else named
     if not isinstance(path, (str, os.PathLike)) or not os.path.isdir(path):
         return None
     release = loads.loading(path)

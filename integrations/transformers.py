@@ -24,6 +24,7 @@ from time import perf_counter
 from types import ModuleType
 from typing import Any, ClassVar
 
+from autotrack import saves
 from autotrack.callback import Adapter, AutoTrack, ByIdentity, Watch, first_of, open_run
 from autotrack.guard import guarded
 from autotrack.integration import Integration
@@ -68,7 +69,8 @@ class TransformersWatch(Watch):
         self.patcher.observe(trainer, "train", self.begin_train)
         self.checkpoints.install(self.patcher, trainer)
         self.patcher.observe(trainer, "hyperparameter_search", self.begin_search)
-        self.patcher.listen(trainer, "_load_optimizer_and_scheduler", self.resume)
+        for name in ("_load_from_checkpoint", "_load_optimizer_and_scheduler", "_load_scaler"):
+            self.patcher.observe(trainer, name, self.resume)
         self.patcher.listen(trainer, "training_step", partial(self.micro_batch, trainer))
         self.patcher.listen(vars(module)["Accelerator"], "clip_grad_norm_", self.gradient_norm)
 
@@ -95,11 +97,18 @@ class TransformersWatch(Watch):
 
         return end
 
-    def resume(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-        """`trainer._load_optimizer_and_scheduler(checkpoint)`: the folder that a training goes on from, None for none."""
+    def resume(self, call: Call) -> Callable[[Call], None] | None:
+        """`trainer._load_optimizer_and_scheduler(checkpoint)` and its kin: the folder that a training goes on from, None for none.
+
+        The files that are read of it are no checkpoints of their own.
+        """
         here = inside.get()
-        if here is not None and here.trainer is args[0]:
-            here.checkpoint = kwargs.get("checkpoint", args[1] if len(args) > 1 else None)
+        if here is None or here.trainer is not call.args[0]:
+            return None
+        named = call.kwargs.get("checkpoint", call.kwargs.get("resume_from_checkpoint"))
+        here.checkpoint = call.args[1] if len(call.args) > 1 else named
+        release = saves.enclose()
+        return lambda call: release()
 
     def begin_search(self, call: Call) -> Callable[[Call], None] | None:
         """A run for the search; its trainings find it open, and are its children."""

@@ -2,6 +2,8 @@
 
 import gc
 import importlib
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -208,6 +210,54 @@ def test_a_folder_that_several_processes_write_is_one_checkpoint_of_the_first(st
     autotrack.autolog(disable=True)
     [one] = only_run().checkpoints
     assert (one.path, one.by, one.state) == (str(tmp_path / "Sharded"), "Fabric.save", "sealed")
+
+
+SHARDED = """
+import autotrack, torch
+from lightning.fabric import Fabric
+from lightning.fabric.strategies import ModelParallelStrategy
+from torch.distributed.fsdp import fully_shard
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    shard = lambda model, mesh: fully_shard(model, mesh=mesh["data_parallel"])
+    strategy = ModelParallelStrategy(shard, data_parallel_size=2, tensor_parallel_size=1)
+    fabric = Fabric(accelerator="cpu", devices=2, strategy=strategy, callbacks=[autotrack.AutoTrack()])
+    fabric.launch()
+    model = fabric.setup_module(torch.nn.Linear(4, 8))
+    optimizer = fabric.setup_optimizers(torch.optim.SGD(model.parameters(), lr=0.1))
+    for step in range(2):
+        loss = model(torch.full((8, 4), 1.0 + fabric.global_rank)).pow(2).mean()
+        fabric.backward(loss)
+        optimizer.step()
+        optimizer.zero_grad()
+        mean = fabric.all_reduce(loss.detach(), reduce_op="mean").item()
+        fabric.log("loss", mean, step=step)
+        if fabric.is_global_zero:
+            print("loss", mean)
+        fabric.save(f"step-{step}.ckpt", {"model": model, "optimizer": optimizer})
+    fabric.load("step-0.ckpt", {"model": model, "optimizer": optimizer})
+"""
+
+
+@pytest.mark.proof
+def test_a_model_in_shards_over_two_processes_is_one_run_with_each_checkpoint_once(store, tmp_path):
+    """FSDP of PyTorch (`fully_shard`): `FullyShardedDataParallel`, the older one, takes no CPU."""
+    (tmp_path / "script.py").write_text(SHARDED)
+    done = subprocess.run(
+        [sys.executable, "script.py"], capture_output=True, text=True, check=False, timeout=300, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    losses = [float(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("loss")]
+    run = only_run()
+    assert run.status == "finished"
+    assert points(run, "loss") == list(enumerate(losses))
+    assert run.config["fabric"]["world_size"] == 2
+    assert run.config["model"]["parameters"] == 40
+    assert [(each.path, each.step, each.files, each.by, each.state) for each in run.checkpoints] == [
+        (str(tmp_path / f"step-{step}.ckpt"), step, 4, "Fabric.save", "sealed") for step in range(2)
+    ]
+    assert [(each.path, each.role) for each in run.inputs] == [(str(tmp_path / "step-0.ckpt"), "checkpoint")]
 
 
 def test_a_save_that_fails_raises_what_it_raised_and_is_none(store, tmp_path):

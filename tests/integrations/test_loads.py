@@ -81,15 +81,14 @@ def loaded(folder: str) -> Any:
     return BertForSequenceClassification.from_pretrained(folder)
 
 
-def train(model: Any, where: str, *callbacks: Any) -> Any:
+def train(model: Any, where: str, *callbacks: Any, resume: bool = False, **settings: Any) -> Any:
     from transformers import Trainer, TrainingArguments
 
     rows = [{"input_ids": torch.ones(4, dtype=torch.long), "labels": torch.tensor(1)}] * 4
-    arguments = TrainingArguments(
-        where, max_steps=1, save_strategy="no", report_to=[], use_cpu=True, disable_tqdm=True
-    )
+    settings = {"max_steps": 1, "save_strategy": "no", **settings}
+    arguments = TrainingArguments(where, report_to=[], use_cpu=True, disable_tqdm=True, **settings)
     trainer = Trainer(model, arguments, train_dataset=rows, callbacks=list(callbacks))
-    trainer.train()
+    trainer.train(resume_from_checkpoint=resume)
     trainer.save_model(where)
     return trainer
 
@@ -125,6 +124,35 @@ def by_hand() -> None:
 def test_what_a_model_was_loaded_from_is_its_lineage(train: Callable[[], None]) -> None:
     train()
     is_fine_tuned()
+
+
+@pytest.mark.usefixtures("armed")
+def test_an_adapter_that_is_loaded_to_be_trained_further_is_lineage_before_its_base() -> None:
+    from peft import PeftModel
+
+    bert().save_pretrained("base")
+    with autotrack.init(project="p") as first:
+        adapted("base").save_pretrained("first.ckpt")
+    train(PeftModel.from_pretrained(loaded("base"), "first.ckpt", is_trainable=True), "second.ckpt")
+    sealing.wait(sealing.LONGEST_WAIT)
+    [run] = [each for each in autotrack.runs() if each.id != first.id]
+    assert [Path(one.path).name for one in run.inputs] == ["base", "first.ckpt"]
+    [made] = run.checkpoints
+    assert [step["run"] for step in autotrack.checkpoints.lineage(str(made.id))] == [run.id, first.id]
+
+
+@pytest.mark.usefixtures("armed")
+def test_of_all_that_a_resumed_training_loads_the_checkpoint_is_its_lineage() -> None:
+    saved_by_a_run("first.ckpt")
+    train(loaded("first.ckpt"), "out", save_strategy="steps", save_steps=1)
+    train(loaded("first.ckpt"), "out", resume=True, save_strategy="steps", save_steps=1, max_steps=2)
+    sealing.wait(sealing.LONGEST_WAIT)
+    first, run = autotrack.runs(order_by="created")
+    assert [Path(one.path).name for one in run.inputs] == ["first.ckpt", "first.ckpt", "checkpoint-1"]
+    last = next(one for one in run.checkpoints if one.path.endswith("checkpoint-2"))
+    steps = autotrack.checkpoints.lineage(str(last.id))
+    assert [step["run"] for step in steps] == [run.id, run.id, first.id]
+    assert [step["from"]["how"] for step in steps[:2]] == ["resumed", "fine-tuned"]
 
 
 @pytest.mark.parametrize("train", [with_lightning, with_transformers])
