@@ -65,6 +65,13 @@ class Meaning(NamedTuple):
             return self.key
         return f"{self.kind}[{self.key!r}]" + (f".{self.statistic}" if self.kind == "metrics" else "")
 
+    @property
+    def title(self) -> str:
+        """It as the head of a column."""
+        if self.kind == "config":
+            return f"config.{self.key}"
+        return self.key if self.statistic in ("", "last") else f"{self.key}.{self.statistic}"
+
 
 def names(text: str | None) -> list[str]:
     """The names in `a,config.b,metrics["c,d"].min`."""
@@ -120,8 +127,8 @@ def resolve(index: "Index", name: str, runs: Iterable["RunRecord"], option: str)
     raise typer.BadParameter(_unknown(index, name, possible), param_hint=option)
 
 
-def ordering(index: "Index", text: str) -> str:
-    """`-loss.min` as the index orders by it: `-metrics['loss'].min`."""
+def ordering(index: "Index", text: str) -> tuple[Meaning, str]:
+    """What `-loss.min` stands for, and how the index orders by it: `-metrics['loss'].min`."""
     sign, name = ("-", text[1:]) if text.startswith("-") else ("", text)
     if name in UNSORTED:
         raise typer.BadParameter(
@@ -129,7 +136,8 @@ def ordering(index: "Index", text: str) -> str:
             "config.KEY or a metric they can.",
             param_hint="--sort",
         )
-    return sign + resolve(index, name, (), "--sort").ordering
+    meaning = resolve(index, name, (), "--sort")
+    return meaning, sign + meaning.ordering
 
 
 def _has(run: "RunRecord", meaning: Meaning) -> bool:

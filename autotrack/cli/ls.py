@@ -88,12 +88,13 @@ def command(
         limit = 0 if as_json else TABLE_LIMIT
     choice = _Choice(project, group, where, archived, everything)
     with opened(ctx) as index:
-        runs = choice.runs(index, ordering(index, sort) if sort else None, limit or None)
+        by, order = ordering(index, sort) if sort else (None, None)
+        runs = choice.runs(index, order, limit or None)
         chosen = {name: resolve(index, name, runs, "--columns") for name in names(columns)} if runs else {}
         if as_json:
             say(json_text([_plain(run, chosen) for run in runs]))
         elif runs:
-            _show(runs, chosen)
+            _show(runs, chosen, by)
             if len(runs) == limit and (total := choice.count(index)) > limit:
                 note(f"{limit:,} of {count_text(total, 'run')}; --limit 0 shows all.")
         if not runs:
@@ -108,12 +109,12 @@ def _plain(run: "RunRecord", chosen: Mapping[str, Meaning]) -> dict[str, Any]:
     return {name: value(run, meaning) for name, meaning in chosen.items()} if chosen else brief(run)
 
 
-def _show(runs: Sequence["RunRecord"], chosen: Mapping[str, Meaning]) -> None:
+def _show(runs: Sequence["RunRecord"], chosen: Mapping[str, Meaning], by: Meaning | None) -> None:
     screen = Screen()
-    pairs = list(chosen.items()) or _default_columns(runs)
-    table = [_column(title, meaning, runs, bool(chosen)) for title, meaning in pairs]
-    metrics = [column for column, (_, meaning) in zip(table, pairs, strict=True) if meaning.kind != "field"]
-    for place, column in enumerate(metrics):
+    pairs = list(chosen.items()) or _default_columns(runs, by)
+    table = [_column(title, meaning, runs, bool(chosen) or meaning == by) for title, meaning in pairs]
+    values = [column for column, (_, meaning) in zip(table, pairs, strict=True) if meaning.kind != "field"]
+    for place, column in enumerate(one for one in values if not one.keep):
         column.goes = min(place, 1) * 3
     left_out = screen.table(table)
     missing = [title for title, meaning in pairs if meaning.kind != "field" and _empty(runs, meaning)]
@@ -127,14 +128,19 @@ def _empty(runs: Sequence["RunRecord"], meaning: Meaning) -> bool:
     return all(value(run, meaning) is None for run in runs)
 
 
-def _default_columns(runs: Sequence["RunRecord"]) -> list[tuple[str, Meaning]]:
+def _default_columns(runs: Sequence["RunRecord"], by: Meaning | None) -> list[tuple[str, Meaning]]:
+    """Of each run what tells most, and what they are sorted by."""
     fields = ["id", "name", "status"]
     if len({run.project for run in runs}) > 1:
         fields.append("project")
-    metrics = [(key, Meaning("metrics", key, "last")) for key in interesting_metrics(runs)]
-    last = ["tags"] if any(run.tags for run in runs) else []
-    before = [(name, Meaning("field", name)) for name in (*fields, "created", "duration")]
-    return [*before, *metrics, *((name, Meaning("field", name)) for name in last)]
+    fields += ["created", "duration"]
+    shown = [Meaning("field", name) for name in fields]
+    shown += [Meaning("metrics", key, "last") for key in interesting_metrics(runs)]
+    if any(run.tags for run in runs):
+        shown.append(Meaning("field", "tags"))
+    if by is not None and by not in shown:
+        shown.insert(len(fields), by)
+    return [(meaning.title, meaning) for meaning in shown]
 
 
 def _column(title: str, meaning: Meaning, runs: Sequence["RunRecord"], keep: bool) -> Column:

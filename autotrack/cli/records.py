@@ -124,5 +124,7 @@ def best_places(values: Sequence[Any], direction: str) -> set[int]:
 def differences(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
     """The keys of several flat mappings: those that differ (or are missing somewhere), those that agree."""
     keys = list(dict.fromkeys(key for row in rows for key in row))
-    differing = [key for key in keys if any(key not in row or row[key] != rows[0].get(key) for row in rows)]
-    return differing, [key for key in keys if key not in set(differing)]
+    differing = {
+        key: None for key in keys if any(key not in row or row[key] != rows[0].get(key) for row in rows)
+    }
+    return list(differing), [key for key in keys if key not in differing]

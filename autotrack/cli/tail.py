@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -52,25 +52,19 @@ def command(
 
             follow_on_screen(index, record, screen, key or [], 0 if once else interval)
         else:
-            record = _follow_lines(
-                index, record, screen, _Choice(key or [], lines, 0 if once else interval, as_json)
-            )
+            choice = _Choice(key or [], lines, 0 if once else interval, as_json)
+            record = _follow_lines(index, record, screen, choice)
             if record.status != "running":
                 note(f"{record.id} {record.name}: {record.status} after {duration_text(record.duration)}")
 
 
-class _Choice:
+class _Choice(NamedTuple):
     """How lines are chosen and written."""
 
-    def __init__(self, patterns: Sequence[str], lines: int, interval: float, as_json: bool) -> None:
-        self.patterns = patterns
-        self.lines = lines
-        self.interval = interval
-        self.as_json = as_json
-
-    def values(self, line: "Line") -> dict[str, float]:
-        """The values of a line that were asked for."""
-        return {key: value for key, value in line.values.items() if matches(key, self.patterns)}
+    patterns: Sequence[str]
+    lines: int
+    interval: float
+    as_json: bool
 
 
 def _running(index: "Index") -> "RunRecord":
@@ -81,25 +75,22 @@ def _running(index: "Index") -> "RunRecord":
 def _follow_lines(index: "Index", record: "RunRecord", screen: Screen, choice: _Choice) -> "RunRecord":
     from autotrack.cli.follow import Feed
 
-    feed = Feed(Path(record.dir), record.id)
-    first = [line for line in feed.read(keep=choice.lines) if choice.values(line)]
-    _write(first[-choice.lines :] if choice.lines else [], screen, choice)
+    feed = Feed(Path(record.dir), record.id, choice.patterns)
+    is_there = any(matches(key, choice.patterns) for key in record.metrics)
+    _write(feed.last(choice.lines if is_there else 0), screen, choice.as_json)
     while choice.interval and record.status == "running":
         time.sleep(choice.interval)
         record = refreshed(index, record)
-        _write(feed.read(), screen, choice)
+        _write(feed.new(), screen, choice.as_json)
     return record
 
 
-def _write(lines: Iterable["Line"], screen: Screen, choice: _Choice) -> None:
+def _write(lines: Iterable["Line"], screen: Screen, as_json: bool) -> None:
     for line in lines:
-        values = choice.values(line)
-        if not values:
-            continue
-        if choice.as_json:
+        if as_json:
             moment = datetime.fromtimestamp(line.wall, UTC)
             screen.stream.write(
-                json_text({"step": line.step, "time": moment, "values": values}, indent=None) + "\n"
+                json_text({"step": line.step, "time": moment, "values": line.values}, indent=None) + "\n"
             )
             continue
         parts: list[tuple[str, str] | str] = [
@@ -107,7 +98,7 @@ def _write(lines: Iterable["Line"], screen: Screen, choice: _Choice) -> None:
             f"  step {line.step}",
         ]
         room = screen.width - sum(text_width(part if isinstance(part, str) else part[0]) for part in parts)
-        for key, value in values.items():
+        for key, value in line.values.items():
             name, number = f"{clean(key)}=", number_text(value)
             room -= text_width(name) + len(number) + 2
             if room < 2:

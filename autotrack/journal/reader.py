@@ -42,6 +42,8 @@ KINDS = frozenset(
 )
 _BOUND = 2**63
 _FIRST = 64 * 1024
+_LOOK_BACK = 64 * 1024
+_WIDER = 4
 _LOOKED_THROUGH = SEGMENT_BYTES
 """A file that holds no whole line up to here is none of ours."""
 
@@ -126,7 +128,9 @@ class Known:
         self.top = top
         self._segment = segment
         self._before = offset
-        self._seqs: list[Ints] = []
+        self._below = top
+        self._stretch = _LOOK_BACK
+        self._seqs = [np.array([top], np.int64)]
 
     def add(self, seqs: Ints) -> None:
         """Note the numbers of lines that were taken."""
@@ -134,23 +138,36 @@ class Known:
         self.top = max(self.top, int(seqs.max(initial=-1)))
 
     def has(self, seqs: Ints) -> npt.NDArray[np.bool_]:
-        """Which of these numbers were read before."""
-        if self._before and self._segment is not None:
-            self._seqs += _seqs_before(self._segment, self._before)
-            self._before = 0
-        return np.isin(seqs, np.concatenate([np.array([self.top]), *self._seqs]))
+        """Which of these numbers were read before.
+
+        The file is looked through backwards, to where all numbers are lower: threads that write at once are only a little
+        out of order.
+        """
+        lowest = int(seqs.min(initial=_BOUND - 1))
+        while self._segment is not None and self._before and self._below > lowest:
+            start = max(self._before - self._stretch, 0)
+            self._stretch *= _WIDER
+            self._before, found = _seqs_between(self._segment, start, self._before)
+            self._below = int(found.max(initial=-1)) if len(found) else self._below
+            self._seqs.append(found)
+        return np.isin(seqs, np.concatenate(self._seqs))
 
 
-def _seqs_before(segment: Segment, end: int) -> Iterator[Ints]:
-    """The sequence numbers of a segment up to a byte offset."""
-    for block, length in stretches(segment):
+def _seqs_between(segment: Segment, start: int, end: int) -> tuple[int, Ints]:
+    """Where the first line that begins between two byte offsets stands, and the sequence numbers of all from there on."""
+    found: list[int] = []
+    place, first = start, start
+    for block, length in stretches(segment, start):
+        block = block if place + length <= end else block[: end - place]
+        if place == start > 0:
+            first = start + block.find(b"\n") + 1
+            block = block[first - start :]
         with without_collector():
-            rows = rows_of(split(block if length <= end else block[:end]))[0]
-            seqs = [row[1] for row in rows if _is_integer(row[1])]
-        yield np.array(seqs, np.int64)
-        end -= length
-        if end <= 0:
-            return
+            found += [row[1] for row in rows_of(split(block))[0] if _is_integer(row[1])]
+        place += length
+        if place >= end:
+            break
+    return first, np.array(found, np.int64)
 
 
 def _header_from_elsewhere(segment: Segment, batch: Batch) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pytest
 
 import autotrack
 from autotrack.cli.output import text_width
+from autotrack.cli.records import differences
 
 Invoke = Callable[..., Any]
 Ids = dict[str, str]
@@ -182,3 +183,21 @@ def test_thousands_of_differences_are_summed_up(invoke: Invoke, store: Path) -> 
     assert result.stdout.count("more with --all") == 2
     assert len(result.stdout.splitlines()) < 110
     assert len(invoke("diff", *ids, "--all").stdout.splitlines()) > 2_998
+
+
+class Counted(str):
+    """A key that counts how often it is looked up."""
+
+    looked_up = 0
+
+    def __hash__(self) -> int:
+        Counted.looked_up += 1
+        return super().__hash__()
+
+
+def test_each_key_is_looked_up_a_few_times_however_many_there_are() -> None:
+    keys = [Counted(number) for number in range(500)]
+    rows = [dict.fromkeys(keys, place) | {"same": 0} for place in range(2)]
+    Counted.looked_up = 0
+    assert differences(rows) == (keys, ["same"])
+    assert Counted.looked_up < 20 * len(keys)

@@ -1,5 +1,6 @@
 """ls: columns, orderings, filters and what is said where nothing fits, on a recorded store."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -153,3 +154,22 @@ def test_a_metric_called_like_a_field_is_a_metric(invoke: Invoke, store: Path) -
     header, row = invoke("ls").stdout.splitlines()
     assert header.split().count("duration") == 2
     assert row.endswith("7.25")
+
+
+@pytest.mark.parametrize(
+    ("sort", "title", "values"),
+    [
+        ("config.lr", "config.lr", ["0.25", "0.5"]),
+        ("-metrics['val/accuracy'].max", "val/accuracy.max", ["0.75", "0.5"]),
+        ("-val/accuracy", "val/accuracy", ["0.75", "0.5"]),
+        ("group", "group", ["night", "-"]),
+    ],
+)
+def test_what_runs_are_sorted_by_is_shown(
+    invoke: Invoke, terminal: Invoke, filled: Path, sort: str, title: str, values: list[str]
+) -> None:
+    words = ("ls", "--where", "config.lr > 0", "--sort", sort)
+    header, *rows = (re.split(r"  +", line) for line in invoke(*words).stdout.splitlines())
+    assert header.count(title) == 1
+    assert [row[header.index(title)] for row in rows] == values
+    assert title in terminal(*words, columns=50, env={"NO_COLOR": "1"}).output

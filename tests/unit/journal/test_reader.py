@@ -4,7 +4,7 @@ import errno
 import json
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -356,3 +356,49 @@ def test_a_long_file_of_somebody_else_is_given_up_early(
     assert batch.end == 0
     assert "is not a journal" in str(batch.problem)
     assert sum(seen) < 12_000
+
+
+def written(path: Path, seqs: Iterable[int], padding: int = 40) -> int:
+    """Add metric lines with these numbers to a journal; its size."""
+    with open(path, "ab") as file:
+        file.writelines(encode("m", seq, seq, seq, {"loss": float(seq), "x" * padding: 1.0}) for seq in seqs)
+        return file.tell()
+
+
+def again(one: Segment, offset: int, top: int, monkeypatch: pytest.MonkeyPatch) -> tuple[list[int], int]:
+    """The numbers of what is read behind an offset, and how many bytes before it are read for that."""
+    starts = [offset]
+
+    def pieces(segment: Segment, start: int = 0, size: int = source.BLOCK) -> Any:
+        starts.append(start)
+        return stretches(segment, start, size)
+
+    monkeypatch.setattr(reader, "stretches", pieces)
+    found = sorted({seq for seq, *_ in points(list(read(one, offset, top)))})
+    return found, offset - min(starts)
+
+
+@pytest.mark.parametrize("padding", [40, 5000])
+def test_a_line_that_another_thread_wrote_a_little_late_is_taken_and_little_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, padding: int
+) -> None:
+    path = tmp_path / "h-1-1-0.0.jsonl"
+    path.write_bytes(encode("h", 0, 0, HEADER))
+    count = 4_000_000 // (padding + 60)
+    late = count - 7
+    size = written(path, (seq for seq in range(1, count) if seq != late), padding)
+    written(path, [late, count, count - 3], padding)
+    found, before = again(segment(path), size, count - 1, monkeypatch)
+    assert found == [late, count]
+    assert 0 < before < 1_000_000
+
+
+@pytest.mark.parametrize(("count", "padding"), [(20_000, 40), (60, 100_000)])
+def test_a_line_from_far_back_that_stands_there_twice_is_taken_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, padding: int
+) -> None:
+    path = tmp_path / "h-1-1-0.0.jsonl"
+    path.write_bytes(encode("h", 0, 0, HEADER))
+    size = written(path, (seq for seq in range(1, count) if seq not in (5, 40)), padding)
+    written(path, [6, 40, count - 1, 5, count - 9, count], padding)
+    assert again(segment(path), size, count - 1, monkeypatch)[0] == [5, 40, count]
