@@ -26,6 +26,7 @@ class RunRecord:
         self._row = row
         self._loader = loader
         self._name = name
+        self._config: dict[str, Any] | None = None
         self.id: str = row["id"]
         self.name: str = row["name"]
         self.project: str = row["project"]
@@ -60,10 +61,12 @@ class RunRecord:
         """When the run last wrote anything, in local time."""
         return moment(self._row["last_wall"])
 
-    @cached_property
+    @property
     def config(self) -> dict[str, Any]:
         """The parameters, nested as they were given."""
-        return unpack_body(self._row["config"])
+        if self._config is None:  # in a long list a `cached_property`, which locks, takes twice as long
+            self._config = unpack_body(self._row["config"])
+        return self._config
 
     @cached_property
     def _finish(self) -> dict[str, Any]:
