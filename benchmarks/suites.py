@@ -49,14 +49,11 @@ LIGHTNING = (
 KERAS = ("src/callbacks", "src/trainers", "src/saving")
 SKLEARN = (
     "callback",
-    "compose",
-    "ensemble/tests",
-    "model_selection",
+    "model_selection/tests/test_search.py",
+    "model_selection/tests/test_successive_halving.py",
+    "model_selection/tests/test_validation.py",
     "tests/test_base.py",
-    "tests/test_calibration.py",
-    "tests/test_metadata_routing.py",
     "tests/test_metaestimators.py",
-    "tests/test_metaestimators_metadata_routing.py",
     "tests/test_multiclass.py",
     "tests/test_multioutput.py",
     "tests/test_pipeline.py",
