@@ -104,7 +104,9 @@ def test_a_large_model_is_left_out_and_said_to_be() -> None:
     assert report(only_run()) == ("skipped", "it takes more than 16 MiB")
 
 
-def test_a_model_that_takes_long_to_pickle_is_left_out_and_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_takes_long_to_pickle_is_left_out_and_said_to_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for bound in ("_LEAST_SECONDS", "_SECONDS"):
         monkeypatch.setattr(f"autotrack.integrations._sklearn_model.{bound}", 0.0)
     LogisticRegression(max_iter=200).fit(X, Y)
