@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from autotrack.index import Index, RunRecord
 
-_POINTS = 240
+_CURVE = 24
+_POINTS = 2 * _CURVE + 2
 
 
 def follow_on_screen(
@@ -76,7 +77,7 @@ def picture(record: "RunRecord", screen: Screen, patterns: Sequence[str], rows: 
         metric = record.metrics[key]
         name.add(key)
         last.add(number_text(metric.last))
-        curve.add(sparkline([float(value) for value in history[key].values], 24, screen.unicode), "cyan")
+        curve.add(sparkline([float(value) for value in history[key].values], _CURVE, screen.unicode), "cyan")
         low.add(number_text(metric.min))
         high.add(number_text(metric.max))
         step.add(number_text(metric.last_step))

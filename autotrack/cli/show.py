@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from autotrack.index import Input, RunRecord
 
 ROWS = 40
-_POINTS = 240
+_CURVE = 16
+_POINTS = 2 * _CURVE + 2
 _DETAILS = frozenset(
     "argv implementation prefix virtualenv digest size fingerprint cached interval gpu_why".split()
 )
@@ -53,10 +54,10 @@ def command(
         if as_json:
             say(json_text(complete(record)))
         else:
-            _Page(record, Screen(), everything).show()
+            Page(record, Screen(), everything).show()
 
 
-class _Page:
+class Page:
     """The sections of one run on the terminal."""
 
     def __init__(self, run: "RunRecord", screen: Screen, everything: bool) -> None:
@@ -173,7 +174,7 @@ class _Page:
 
     def _metric_table(self, keys: list[str]) -> None:
         history = self.run.history(keys=keys, max_points=_POINTS)
-        wide = 12 if self.screen.width < 80 else 16
+        wide = 12 if self.screen.width < 80 else _CURVE
         name = Column("key", keep=True, middle=True, narrowest=24)
         curve = Column("curve", narrowest=wide)
         numbers = {

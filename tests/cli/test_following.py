@@ -1,7 +1,7 @@
 """What `autotrack tail` reads of journals: the last lines from their ends, then each added line once."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ def chosen(lines: list[Line], patterns: list[str]) -> list[Line]:
 
 
 @pytest.fixture
-def hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hand]:
+def hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hand:
     """Two sealed segments, two whole ones and two that are written."""
     monkeypatch.setattr(follow, "_WINDOW", 256)
     monkeypatch.setattr(follow, "_HEAD", 256)

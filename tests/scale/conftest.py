@@ -69,6 +69,19 @@ class Much:
             lines.append(encode("finish", 3 + steps, SECOND, {"status": "finished", "exit_code": 0}))
             self._write(run, wall, 0, lines)
 
+    def known(
+        self, number: int, config: dict[str, Any], rows: list[dict[str, float]], status: str, **facts: Any
+    ) -> str:
+        """One run that ended so, or "died"; its id. `facts`: tags, group and the like."""
+        run, wall = f"run{number:07}", WALL + number * SECOND
+        lines = [encode("h", 0, 0, header(run, 0, wall)), encode("start", 1, 1, start(run, wall) | facts)]
+        lines.append(encode("config", 2, 2, {"values": config, "source": "init"}))
+        lines += [encode("m", 3 + step, 10**6 * step, step, row) for step, row in enumerate(rows)]
+        if status != "died":
+            lines.append(encode("finish", 3 + len(rows), SECOND, {"status": status}))
+        self._write(run, wall, 0, lines)
+        return run
+
     def long(self, run: str, rows: Iterable[dict[str, float]], finished: bool = True) -> int:
         """One run of many lines, in segments as the recorder cuts them; the number of lines."""
         lines, size, segment, seq, mono = [encode("h", 0, 0, header(run, 0, WALL))], 0, 0, 1, 0
@@ -119,6 +132,11 @@ class Much:
 @pytest.fixture
 def much(store: Path) -> Much:
     return Much(store)
+
+
+@pytest.fixture(scope="module")
+def module_much(tmp_path_factory: pytest.TempPathFactory) -> Much:
+    return Much(tmp_path_factory.mktemp("much") / ".autotrack")
 
 
 @pytest.fixture

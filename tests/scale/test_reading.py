@@ -1,5 +1,6 @@
 """Reading when there is much of it: the answers, and how many questions to the index they take; how long, the proofs' result tells."""
 
+import io
 import math
 import multiprocessing
 import os
@@ -16,6 +17,9 @@ import pytest
 from questions import questions
 
 import autotrack
+from autotrack.cli.live import picture
+from autotrack.cli.screen import Screen
+from autotrack.cli.show import Page
 from autotrack.index import open_index
 
 Seconds = Callable[..., None]
@@ -238,3 +242,18 @@ def test_twenty_processes_make_an_index_of_two_thousand_runs(
     taken = [one[3] for one in given]
     record_property("20 processes, 2,000 runs", f"{min(taken):.1f} to {max(taken):.1f} s")
     assert {one[:3] for one in given} == {(2000, math.fsum(range(2000)), True)}
+
+
+def test_the_curves_of_a_long_run_are_drawn_without_unpacking_its_series(much: Any) -> None:
+    much.long("long222222", ({"loss": 1.0 / (step + 1)} for step in range(60_000)), finished=False)
+    with open_index(much.root) as index:
+        index.sync(seal_seconds=0)
+        for show in (
+            lambda run, screen: picture(run, screen, []),
+            lambda run, screen: Page(run, screen, False).show(),
+        ):
+            run, shown = index.get("long222222"), io.StringIO()
+            with questions() as told:
+                show(run, Screen(shown))
+            assert "#___" in shown.getvalue()
+            assert not any('"values"' in question for question in told)
