@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from weakref import ReferenceType, WeakSet, ref
 
 from autotrack.elsewhere import Place
-from autotrack.guard import reason, shielded, warn
+from autotrack.guard import reason, shielded_method, warn
 from autotrack.importhook import when_imported
 from autotrack.integration import Integration
 from autotrack.late import log_late
@@ -380,11 +380,10 @@ def _handler(name: str, framework: str) -> Any:
     if method is None:
         return _do_nothing
 
-    def handle(self: AutoTrack, *args: Any, **kwargs: Any) -> None:
-        adapter = self._adapters.get(framework) or self._adapter(framework)
-        if not adapter.watch.refused:
-            method(adapter, *args, **kwargs)
+    def adapter_of(owner: AutoTrack) -> Adapter | None:
+        adapter = owner._adapters.get(framework) or owner._adapter(framework)
+        return None if adapter.watch.refused else adapter
 
-    hook: Any = shielded(f"the {framework} hook {name}", handle)
+    hook: Any = shielded_method(f"the {framework} hook {name}", adapter_of, method)
     hook.__wrapped__ = method  # scikit-learn gives a hook those keywords that its signature names
     return hook

@@ -59,6 +59,38 @@ def shielded(what: str, function: Callable[..., object]) -> Callable[..., None]:
     return guarded_function
 
 
+def shielded_listener(what: str, hear: Callable[[Any, Any, Any], object]) -> Callable[[Any, Any, Any], None]:
+    """As `shielded`, for a function of three arguments: to take any would cost as much as the call."""
+
+    def guarded_listener(args: Any, kwargs: Any, result: Any) -> None:
+        try:
+            hear(args, kwargs, result)
+        except Exception as error:
+            if STRICT["on"]:
+                raise
+            tell(what, error)
+
+    return guarded_listener
+
+
+def shielded_method(
+    what: str, of: Callable[[Any], Any], method: Callable[..., object]
+) -> Callable[..., None]:
+    """As `shielded`, for a method that is called on `of(owner)` where that is not None."""
+
+    def guarded_method(owner: Any, /, *args: Any, **kwargs: Any) -> None:
+        try:
+            target = of(owner)
+            if target is not None:
+                method(target, *args, **kwargs)
+        except Exception as error:
+            if STRICT["on"]:
+                raise
+            tell(what, error)
+
+    return guarded_method
+
+
 def attempt(what: str, function: Callable[..., T], *args: Any, default: Any = None, **kwargs: Any) -> Any:
     """The function's result, or `default` when it raises; the error is warned of once."""
     with guarded(what):

@@ -14,7 +14,7 @@ from operator import itemgetter
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
-from autotrack.guard import shielded
+from autotrack.guard import shielded_listener
 
 if TYPE_CHECKING:
     from autotrack.patcher import Begin, Hear, Patcher
@@ -38,7 +38,7 @@ def observing(original: Callable[..., Any], patcher: "Patcher", begin: "Begin") 
 
 def heard(original: Callable[..., Any], patcher: "Patcher", hear: "Hear") -> Callable[..., Any]:
     """As `observing`, for functions that are called at every step: `hear` is told of each call that has returned."""
-    tell = shielded("recording a call", hear)
+    tell = shielded_listener("recording a call", hear)
 
     @wraps(original)
     def listened(*args: Any, **kwargs: Any) -> Any:

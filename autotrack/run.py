@@ -36,6 +36,7 @@ from autotrack.steps import MANY, STEP_MAX, items, make_room, step_number
 from autotrack.values import is_deferred, number
 
 _write = os.write
+_STEP_MIN = -STEP_MAX
 _REST = "A metric is one number; log_table, log_image, log_artifact and update_config take the rest."
 
 
@@ -124,7 +125,7 @@ class Run(Attachments, ReadBack):
             or type(values) is not dict
             or (fd := journal.fast) is None
             or len(values) > MANY
-            or not (step is None or (type(step) is int and -STEP_MAX <= step <= STEP_MAX))
+            or not (step is None or (type(step) is int and _STEP_MIN <= step <= STEP_MAX))
         ):
             self._log_any(values, step, start)
             return
@@ -150,7 +151,7 @@ class Run(Attachments, ReadBack):
                     if self._child is None
                     else ["m", seq, start, step, values, self._child, 0]
                 )[:-2]
-                line += b"%d]\n" % crc32(line)
+                line = line + dumps(crc32(line)) + b"]\n"
         except (TypeError, RuntimeError, MemoryError):  # another thread changed the dict; no memory
             line = None
         except BaseException:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
+from operator import itemgetter
 from time import perf_counter
 from typing import Any
 
@@ -72,6 +73,8 @@ class Inside:
         """What the model was loaded from, where it says so."""
 
 
+_rate_of = itemgetter("lr")
+
 inside: ContextVar[Inside | None] = ContextVar("autotrack_transformers", default=None)
 
 
@@ -106,15 +109,14 @@ class Steps:
         self._ranks = 1
         self._rows = self._tokens = 0
 
-    def micro_batch(self, trainer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], loss: Any) -> None:
-        """`training_step(model, inputs, num_items_in_batch)` has returned the loss of one micro-batch."""
+    def micro_batch(self, args: tuple[Any, ...], kwargs: dict[str, Any], loss: Any) -> None:
+        """`trainer.training_step(model, inputs, num_items_in_batch)` has returned the loss of one micro-batch."""
         if not self._seen:
-            self._learn(trainer, args, kwargs)
+            self._learn(args[0], args, kwargs)
         if hasattr(loss, "is_cpu"):
             self.loss.add(loss)
         # The optimizer steps next, and the scheduler right after it: this is the rate that is used.
-        groups = self._optimizer.param_groups
-        rates = [groups[0]["lr"]] if len(groups) == 1 else [group["lr"] for group in groups]
+        rates = list(map(_rate_of, self._optimizer.param_groups))
         self._rates = [_as_it_is(rate) for rate in rates] if self._in_tensors else rates
         if self._key is not None:
             batch = (args[2] if len(args) > 2 else kwargs["inputs"]).get(self._key)
@@ -133,9 +135,12 @@ class Steps:
             self.loss.take(self._parts, values)
         rates = self._rates
         if rates:
-            values["auto/lr"] = rates[0]
-            if len(rates) > 1:
-                _put_rates(rates, values, self._in_tensors)
+            first = values["auto/lr"] = rates[0]
+            # Each group's own, where they may differ.
+            if len(rates) > 1 and (
+                self._in_tensors or type(first) is not float or rates.count(first) != len(rates)
+            ):
+                values.update({f"auto/lr/{number}": rate for number, rate in enumerate(rates)})
             self._rates = []
         norm = self.norm
         if norm is not None:
@@ -179,11 +184,3 @@ def _as_it_is(rate: Any) -> Any:
     if not hasattr(rate, "detach") or hasattr(rate, "placements") or rate.numel() != 1:
         return rate
     return rate.item() if rate.is_cpu else rate.detach().reshape(()).clone()
-
-
-def _put_rates(rates: list[Any], values: dict[str, Any], in_tensors: bool) -> None:
-    """Each group's own rate, where they may differ: `auto/lr` is the first group's."""
-    first = rates[0]
-    if in_tensors or type(first) is not float or rates.count(first) != len(rates):
-        for number, rate in enumerate(rates):
-            values[f"auto/lr/{number}"] = rate

@@ -260,7 +260,8 @@ class LightningWatch(Watch):
         fit = self.latest
         if fit is None or fit.trainer is not trainer:
             fit = self.fits.get(trainer)
-        if fit is None or not fit.active or not trainer.is_global_zero:
+        # `trainer.is_global_zero` asks its strategy as well, through two calls more.
+        if fit is None or not fit.active or not fit.strategy.is_global_zero:
             return None
         for callback in trainer.callbacks:
             if callback is fit.tracker:

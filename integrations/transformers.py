@@ -19,7 +19,6 @@ class to `transformers.trainer.DEFAULT_CALLBACKS`.
 """
 
 from collections.abc import Callable
-from functools import partial
 from time import perf_counter
 from types import ModuleType
 from typing import Any, ClassVar
@@ -37,7 +36,7 @@ from autotrack.integrations._transformers_resumed import over
 from autotrack.integrations._transformers_search import begin_search, searching, trial_number
 from autotrack.integrations._transformers_steps import Inside, Steps, Train, inside
 from autotrack.options import Options
-from autotrack.patcher import Call
+from autotrack.patcher import Call, Hear
 from autotrack.training import begin_training
 
 _TARGETS = ("transformers.trainer",)
@@ -71,7 +70,7 @@ class TransformersWatch(Watch):
         self.patcher.observe(trainer, "hyperparameter_search", self.begin_search)
         for name in ("_load_from_checkpoint", "_load_optimizer_and_scheduler", "_load_scaler"):
             self.patcher.observe(trainer, name, self.resume)
-        self.patcher.listen(trainer, "training_step", partial(self.micro_batch, trainer))
+        self.patcher.listen(trainer, "training_step", self.micro_batches(trainer))
         self.patcher.listen(vars(module)["Accelerator"], "clip_grad_norm_", self.gradient_norm)
 
     def train_of(self, trainer: Any) -> Train | None:
@@ -151,16 +150,20 @@ class TransformersWatch(Watch):
         """The steps of a training that begins. Where a subclass has a `training_step` of its own, that one is listened to."""
         owner: Any = next((kind for kind in type(trainer).__mro__ if "training_step" in vars(kind)), None)
         if owner is not None and owner is not self.trainer_class:
-            self.patcher.listen(owner, "training_step", partial(self.micro_batch, owner), portable=True)
+            self.patcher.listen(owner, "training_step", self.micro_batches(owner), portable=True)
         return Steps(owner, self.trainer_class)
 
-    def micro_batch(self, owner: type, args: tuple[Any, ...], kwargs: dict[str, Any], loss: Any) -> None:
-        """A `training_step` has returned the loss of one micro-batch."""
-        here = inside.get()
-        if here is not None and (train := here.train) is not None and here.trainer is args[0]:
-            steps = train.steps
-            if steps is not None and steps.owner is owner:
-                steps.micro_batch(args[0], args, kwargs, loss)
+    def micro_batches(self, owner: type) -> Hear:
+        """What hears that a `training_step` of this class has returned the loss of one micro-batch."""
+
+        def micro_batch(args: tuple[Any, ...], kwargs: dict[str, Any], loss: Any) -> None:
+            here = inside.get()
+            if here is not None and (train := here.train) is not None and here.trainer is args[0]:
+                steps = train.steps
+                if steps is not None and steps.owner is owner:
+                    steps.micro_batch(args, kwargs, loss)
+
+        return micro_batch
 
     def gradient_norm(self, args: tuple[Any, ...], kwargs: dict[str, Any], norm: Any) -> None:
         """The gradients have been clipped; this was their norm."""
