@@ -8,7 +8,7 @@ import numpy as np
 
 from autotrack.index import frames
 from autotrack.index.blocks import Late
-from autotrack.index.series import Points, thin_out
+from autotrack.index.series import Points, thinned
 from autotrack.journal.reader import Floats, Ints
 
 if TYPE_CHECKING:
@@ -94,12 +94,11 @@ class History(Mapping[str, Series]):
 
 def series_of(points: Points, max_points: int | None) -> Series:
     """Points as a series, thinned out to at most `max_points`."""
+    if max_points is not None:
+        points = thinned(points, max_points)
     steps = points.steps if points.steps is not None else np.arange(len(points), dtype=np.int64)
-    if max_points is None:
-        times = points.late_times
-        return Series(steps, Late(lambda: times() / 1e6), points.values)
-    places = thin_out(points.values, max_points)
-    return Series(steps[places], points.times[places] / 1e6, points.values[places])
+    times = points.late_times
+    return Series(steps, Late(lambda: times() / 1e6), points.values)
 
 
 def missing_key(key: object, known: list[str]) -> str:

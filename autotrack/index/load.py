@@ -1,6 +1,6 @@
 """Loads what records show from the index, for many runs at once where that is what is asked for."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from autotrack.index.glance import glance
 from autotrack.index.points import load_points, merged
 from autotrack.index.refold import FACTS, FACTS_OF_RUNS, check_kinds, fact_of, kinds_of, load_folded
 from autotrack.index.schema import Broken, events, folders, journals, keys, lasts, metrics, runs, segments
-from autotrack.index.series import Points
+from autotrack.index.series import Points, thinned
 from autotrack.index.status import STATUSES
 from autotrack.index.summary import load_lasts, values_of_lasts
 from autotrack.layout import Layout
@@ -34,6 +34,8 @@ RUNS = select(runs, folders.c.project.label("folder_project"), folders.c.run.lab
 )
 """Every query for whole runs starts with this, so that a row tells where its folder is; `run_rows` takes its rows."""
 
+_AT_ONCE = 1_000_000
+"""Points of several series that are in memory at a time before they are thinned out; a single one may be longer."""
 _CHECKED = len(runs.columns) - 1
 _KEYS = (
     select(keys, metrics.c.count)
@@ -186,7 +188,11 @@ class Loader:
         return self._children.get(name.id, 0)
 
     def points(
-        self, name: Name, choose: Callable[[list[str]], list[str]], every: bool, limit: int | None = None
+        self,
+        name: Name,
+        choose: Callable[[Collection[str]], list[str]],
+        every: bool,
+        limit: int | None = None,
     ) -> dict[str, Points]:
         """The series of a run whose keys are chosen of those that it has, in that order; `every`: of all attempts; long
         ones may be thinned out to `limit` points.
@@ -195,22 +201,24 @@ class Loader:
         def question(connection: Connection) -> dict[str, Points]:
             pk, attempted, _ = _row(connection, name)
             known = _known_keys(connection, pk)
-            wanted = {key: known[key][0] for key in choose(sorted(known))}
+            wanted = {text: known[text] for text in choose({text: known[text] for text in sorted(known)})}
             attempts = attempts_of(load_folded(connection, [pk]).get(pk, [])) if attempted > 1 else []
             found: dict[str, Points] = {}
             if limit is not None and len(attempts) < 2:
-                for text, key in wanted.items():
+                for text, (key, _) in wanted.items():
                     points = glance(connection, pk, key, limit)
                     if points is not None:
                         found[text] = points
-            whole = load_points(connection, pk, [key for text, key in wanted.items() if text not in found])
-            for text in wanted.keys() - found.keys():
-                key, count = known[text]
-                points = merged(whole[key], attempts, every) if key in whole else None
-                if points is None or (len(points) != count and not every):
-                    raise Broken("the index lacks points")
-                found[text] = points
-            return {text: found[text] for text in wanted if text in found}
+            rest = {text: known for text, known in wanted.items() if text not in found}
+            for some in [list(rest)] if limit is None else _portions(rest):
+                whole = load_points(connection, pk, [rest[text][0] for text in some])
+                for text in some:
+                    key, count = rest[text]
+                    points = merged(whole.pop(key), attempts, every) if key in whole else None
+                    if points is None or (len(points) != count and not every):
+                        raise Broken("the index lacks points")
+                    found[text] = points if limit is None else thinned(points, limit)
+            return {text: found[text] for text in wanted}
 
         return self.database.ask(question)
 
@@ -240,6 +248,20 @@ def _lasts(connection: Connection, names: dict[Name, int | None]) -> dict[Name, 
     rows = _rows(connection, {name: None for name in names if name not in found})
     known = load_lasts(connection, rows)
     return found | {name: known.get(row, ({}, 0))[0] for row, name in rows.items()}
+
+
+def _portions(keys: Mapping[str, tuple[int, int]]) -> Iterator[list[str]]:
+    """Keys, by their counts of points in groups that fit into memory whatever there is in all."""
+    some: list[str] = []
+    total = 0
+    for text, (_, count) in keys.items():
+        if some and total + count > _AT_ONCE:
+            yield some
+            some, total = [], 0
+        some.append(text)
+        total += count
+    if some:
+        yield some
 
 
 def _known_keys(connection: Connection, run: int) -> dict[str, tuple[int, int]]:

@@ -1,6 +1,6 @@
 """One run as it is read back."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -211,7 +211,7 @@ def records_of(loader: Loader) -> list[RunRecord]:
     return [RunRecord(name, row, loader) for name, row in loader.rows.items()]
 
 
-def _chosen(keys: str | Iterable[str] | None, known: list[str]) -> list[str]:
+def _chosen(keys: str | Iterable[str] | None, known: Collection[str]) -> list[str]:
     if keys is None:
         return [key for key in known if not key.startswith(SYSTEM)]
     wanted: list[str] = []
@@ -221,5 +221,5 @@ def _chosen(keys: str | Iterable[str] | None, known: list[str]) -> list[str]:
         elif key == "system":
             wanted += [name for name in known if name.startswith(SYSTEM)]
         else:
-            raise KeyError(missing_key(key, known))
+            raise KeyError(missing_key(key, list(known)))
     return list(dict.fromkeys(wanted))

@@ -204,6 +204,13 @@ def thin_out(values: Floats, limit: int) -> npt.NDArray[np.int64]:
     return np.unique(np.concatenate(keep))
 
 
+def thinned(points: Points, limit: int) -> Points:
+    """The points at those places, with their steps: without any, what counts is the place in the whole series."""
+    places = thin_out(points.values, limit)
+    steps = np.arange(len(points), dtype=np.int64) if points.steps is None else points.steps
+    return Points(points.seqs[places], steps[places], points.times[places], points.values[places])
+
+
 def check_limit(limit: int) -> None:
     """ValueError for a number of points that is none."""
     if limit < 1:

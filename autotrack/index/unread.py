@@ -25,7 +25,9 @@ class Shrunk(Exception):
 
 
 def new_parts(place: Place, state: FolderState | None) -> Iterator[Part]:
-    """The batches of a folder that the index, as `state` says, does not hold."""
+    """The batches of a folder that the index, as `state` says, does not hold; not what is written while they are read, so that
+    a look at a run that is written as fast as it is read comes to an end.
+    """
     known = {} if state is None else state.segments
     found, foreign = find_segments(place.path)
     strangers = [Segment(f"{name}.0", place.path / name, None) for name in foreign]
@@ -45,15 +47,21 @@ def new_parts(place: Place, state: FolderState | None) -> Iterator[Part]:
             raise Shrunk
         if size == offset and before:
             continue
-        yield from _new_batches(segment, offset, last_seq, problem)
+        end = 2**62 if segment.plain is None else size
+        yield from _new_batches(segment, offset, end, last_seq, problem)
 
 
-def _new_batches(segment: Segment, offset: int, last_seq: int, problem: str | None) -> Iterator[Part]:
+def _new_batches(
+    segment: Segment, offset: int, end: int, last_seq: int, problem: str | None
+) -> Iterator[Part]:
+    """The batches from an offset on, as far as to the one in which `end` lies."""
     try:
         for batch in read(segment, offset, last_seq):
             if batch.problem is None or batch.problem != problem or batch.end != offset:
                 yield Part(segment, offset, batch)
             offset = batch.end
+            if offset >= end:
+                return
     except FileNotFoundError:
         # Sealed by another process between the listing and the opening: looked at again next time.
         raise Overtaken from None

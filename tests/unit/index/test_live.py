@@ -1,5 +1,6 @@
 """From the recording side to the reading side and back, with nothing made by hand."""
 
+import itertools
 import math
 import os
 import subprocess
@@ -9,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 import autotrack
-from autotrack.index import open_index
+from autotrack.index import open_index, unread
+from autotrack.journal.reader import read
 
 
 def test_what_a_run_recorded_is_what_is_read(store: Path) -> None:
@@ -131,3 +134,32 @@ with autotrack.init(project="p", name="short") as run:
     with open_index(store) as index:
         index.sync(seal_seconds=10)
     assert [path.suffix for path in run.dir.iterdir()] == [".zst"]
+
+
+def test_a_look_at_a_run_that_is_written_as_fast_as_it_is_read_comes_to_an_end(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = autotrack.init(project="p")
+    steps = itertools.count()
+
+    def write(lines: int) -> None:
+        for step in itertools.islice(steps, lines):
+            run.log({"loss": step}, step=step)
+
+    def read_slowly(*words: Any) -> Any:
+        """While a block is read, more than a block is written."""
+        for batch in read(*words, size=1000):
+            write(50)
+            yield batch
+
+    write(200)
+
+    monkeypatch.setattr(unread, "read", read_slowly)
+    with open_index(store) as index:
+        index.sync()
+        first = index.get(run.id).history("loss")["loss"].values
+        index.sync()
+        second = index.get(run.id).history("loss")["loss"].values
+    assert 200 <= len(first) < len(second)
+    assert second.tolist() == [float(step) for step in range(len(second))]
+    run.finish()
