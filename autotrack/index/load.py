@@ -29,7 +29,7 @@ class Name(NamedTuple):
     folder: str
 
 
-RUNS = select(runs, folders.c.project.label("folder_project"), folders.c.run.label("folder_run")).join(
+RUNS = select(runs, folders.c.project.label("folder_project"), folders.c.run.label("folder_run")).outerjoin(
     folders, folders.c.pk == runs.c.folder
 )
 """Every query for whole runs starts with this, so that a row tells where its folder is; `run_rows` takes its rows."""
@@ -43,7 +43,7 @@ _KEYS = (
     .where(metrics.c.run == bindparam("run"))
 )
 _ROW = (
-    select(runs.c.pk, runs.c.attempts, runs.c.kinds)
+    select(runs)
     .join(folders, folders.c.pk == runs.c.folder)
     .where(
         runs.c.id == bindparam("id"),
@@ -63,7 +63,7 @@ def run_rows(connection: Connection, query: Select[Any]) -> list[Any]:
     rows = connection.execute(query).all()
     for row in rows:
         verified(row[:_CHECKED])
-        if row.status not in STATUSES:
+        if row.status not in STATUSES or row.folder_run is None:
             raise Broken("a row of the index is damaged")
     return [row._mapping for row in rows]
 
@@ -199,7 +199,8 @@ class Loader:
         """
 
         def question(connection: Connection) -> dict[str, Points]:
-            pk, attempted, _ = _row(connection, name)
+            row = _row(connection, name)
+            pk, attempted = row.pk, row.attempts
             known = _known_keys(connection, pk)
             wanted = {text: known[text] for text in choose({text: known[text] for text in sorted(known)})}
             attempts = attempts_of(load_folded(connection, [pk]).get(pk, [])) if attempted > 1 else []
@@ -325,11 +326,23 @@ def _child_counts(connection: Connection, ids: set[str]) -> dict[str, int]:
     return found
 
 
+def check_lost(connection: Connection, id: str, folder: tuple[str, str] | None = None) -> None:
+    """Where a run is not found: Broken if it (and its folder, by project and name) is there, and only the way to it is damaged."""
+    every_run = select(runs.c.id).where(runs.c.shown).with_hint(runs, "NOT INDEXED", "sqlite")
+    if id not in connection.scalars(every_run).all():
+        return
+    every_folder = select(folders.c.project, folders.c.run).with_hint(folders, "NOT INDEXED", "sqlite")
+    if folder is None or folder in map(tuple, connection.execute(every_folder)):
+        raise Broken("the index lacks runs")
+
+
 def _row(connection: Connection, name: Name) -> Any:
-    """The row number of a run in the index as it is now, how many attempts it had, and how many events of each kind."""
+    """The row of a run in the index as it is now; Broken if it has changed, or is not the one that was looked for."""
     found = connection.execute(_ROW, name._asdict()).first()
     if found is None:
+        check_lost(connection, name.id, (name.project, name.folder))
         raise RunNotFound(
             f"The run {name.id!r} is not in the store any more: its folder was removed, or the index was emptied."
         )
+    verified(found[:_CHECKED])
     return found

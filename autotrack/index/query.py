@@ -11,7 +11,7 @@ from autotrack.errors import AmbiguousRun, RunNotFound
 from autotrack.index import filters, frames
 from autotrack.index.database import Database
 from autotrack.index.fold import flatten
-from autotrack.index.load import RUNS, Loader, run_rows
+from autotrack.index.load import RUNS, Loader, check_lost, run_rows
 from autotrack.index.record import RunRecord, records_of
 from autotrack.index.schema import runs
 from autotrack.layout import Layout
@@ -144,8 +144,8 @@ def _chosen(
 
 def _check_hidden(connection: Connection, archived: bool) -> None:
     """Broken if a run is left out of all lists because its row has changed."""
-    hidden = ~runs.c.shown if archived else ~runs.c.shown | runs.c.archived
-    run_rows(connection, RUNS.where(hidden))
+    hidden = runs.c.shown.is_not(True)
+    run_rows(connection, RUNS.where(hidden if archived else hidden | runs.c.archived.is_not(False)))
 
 
 def _records(database: Database, layout: Layout, rows: Sequence[Any]) -> RunList:
@@ -185,6 +185,7 @@ def _one(connection: Connection, layout: Layout, text: str) -> Any:
             if rows:
                 raise AmbiguousRun(_ambiguous(text, rows))
     _check_hidden(connection, archived=True)
+    check_lost(connection, text)
     raise RunNotFound(_not_found(connection, layout, text))
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, func, select
 from autotrack.collector import without_collector
 from autotrack.guard import warn
 from autotrack.index.bulk import in_groups, names_of, update_rows
-from autotrack.index.checks import checked, with_check
+from autotrack.index.checks import checked, verified, with_check
 from autotrack.index.database import Database
 from autotrack.index.discover import Stamp, discover, folder_stamp, journal_bytes
 from autotrack.index.fold import Fact, attempts_of, in_order
@@ -73,7 +73,10 @@ def _known(connection: Connection) -> dict[tuple[str, str], FolderRow]:
     found = [FolderRow._make(row) for row in checked(connection.execute(select(folders)).all())]
     if connection.scalar(_HOW_MANY_RUNS) != sum(row.runs for row in found):
         raise Broken("the index lacks runs")
-    return {(row.project, row.run): row for row in found}
+    known = {(row.project, row.run): row for row in found}
+    if len(known) != len(found):
+        raise Broken("the index has a folder twice")
+    return known
 
 
 def _look_at(database: Database, layout: Layout, places: list[Place], progress: Progress | None) -> None:
@@ -152,14 +155,13 @@ class _RootRow(NamedTuple):
 
 
 def _root_rows(connection: Connection, states: Mapping[tuple[str, str], FolderState]) -> dict[int, _RootRow]:
-    found: dict[int, _RootRow] = {}
-    columns = runs.c.pk, runs.c.shown, runs.c.status
-    for some in in_groups(state.pk for state in states.values()):
-        query = select(folders.c.pk, *columns).select_from(
-            folders.outerjoin(runs, (runs.c.folder == folders.c.pk) & runs.c.root)
-        )
-        for pk, *row in connection.execute(query.where(folders.c.pk.in_(some))):
-            found[pk] = _RootRow._make(row)
+    found = {state.pk: _RootRow(None, None, None) for state in states.values()}
+    for some in in_groups(found):
+        for row in connection.execute(select(runs).where(runs.c.folder.in_(some), runs.c.root)):
+            verified(row[:-1])
+            found[row.folder] = _RootRow(row.pk, row.shown, row.status)
+    if any(state.row.runs and found[state.pk].root_pk is None for state in states.values()):
+        raise Broken("the index lacks runs")
     return found
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 
 from autotrack.index.blocks import Block, blocks_of
 from autotrack.index.bulk import in_groups, insert_rows, names_of, next_pk, update_rows
-from autotrack.index.checks import checked, with_check
+from autotrack.index.checks import checked, verified, with_check
 from autotrack.index.chunks import ChunkWriter
 from autotrack.index.fold import FOLDED, Fact, pack_body
 from autotrack.index.known import FolderRow, FolderState, JournalState, Place, SegmentState
@@ -207,8 +207,10 @@ def _find_runs(connection: Connection, work: list[_Work]) -> None:
     for one in work:
         ids = one.ids()
         for some in in_groups(ids if one.known else ()):
-            query = select(runs.c.id, runs.c.pk).where(runs.c.folder == one.state.pk, runs.c.id.in_(some))
-            one.run_rows.update((id, pk) for id, pk in connection.execute(query))
+            query = select(runs).where(runs.c.folder == one.state.pk, runs.c.id.in_(some))
+            for row in connection.execute(query):
+                verified(row[:-1])
+                one.run_rows[row.id] = row.pk
         one.old_runs = set(one.run_rows.values())
         missing = sorted(ids - one.run_rows.keys())
         one.run_rows.update(zip(missing, range(start, start + len(missing)), strict=True))

@@ -128,10 +128,13 @@ def test_thousands_of_flipped_bits_in_the_index_change_no_answer(
 ) -> None:
     expected, rng = answers(filled), random.Random(seed())
     whole = filled.layout.index.read_bytes()
+    wrong = []
     for number in range(3000):
         data = bytearray(whole)
         place = rng.randrange(len(data))
         data[place] ^= 1 << rng.randrange(8)
         filled.layout.index.write_bytes(data)
-        assert answers(filled) == expected, (number, place)
+        if answers(filled) != expected:
+            wrong.append((number, place))
+    assert wrong == []
     assert len(repairs) > 300
