@@ -35,6 +35,7 @@ def timed(run, key, step):
 def tell_times(skip=0):
     ordered = sorted(times[skip:])
     tell("longest", ordered[-1])
+    tell("median", ordered[len(ordered) // 2])
     tell("p99", ordered[int(len(ordered) * 0.99)])
     tell("all", sum(times))
 SWITCH = os.environ.get("SWITCH", "")
