@@ -7,16 +7,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from zlib import crc32
 
-from autotrack.index.schema import Broken
+from autotrack.index.schema import Broken, runs
 
-_HALF = 2**31
+_OF_A_RUN = len(runs.columns) - 1
+"""The columns of a run up to its check; its status, behind that, has none."""
 _PLAIN = 2
 """The version of `marshal` that makes the same bytes of equal values, however they came about."""
 
 
 def check_of(row: Iterable[Any]) -> int:
     """A signed CRC-32 of plain values: numbers, texts, bytes, None. No -0.0, which SQLite gives back as 0.0."""
-    return crc32(marshal.dumps(tuple(row), _PLAIN)) - _HALF
+    return crc32(marshal.dumps(tuple(row), _PLAIN)) - 2**31
 
 
 def with_check(row: Sequence[Any]) -> tuple[Any, ...]:
@@ -34,6 +35,12 @@ def verified(row: Sequence[Any]) -> tuple[Any, ...]:
     """A row without the check that it ends with; Broken if it has changed."""
     *values, check = row
     told = tuple(values)
-    if crc32(marshal.dumps(told, _PLAIN)) - _HALF != check:
+    if check_of(told) != check:
         raise Broken("a row of the index is damaged")
     return told
+
+
+def verified_run(row: Any) -> Any:
+    """A row that begins with the columns of `runs`, as it is; Broken if it has changed."""
+    verified(row[:_OF_A_RUN])
+    return row

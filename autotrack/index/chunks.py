@@ -62,6 +62,10 @@ class Facts(NamedTuple):
     last_time: int
 
 
+FACTS = [chunks.c[name] for name in (*Facts._fields, "axis", "check")]
+"""The facts of a chunk with their check."""
+
+
 class Tail(NamedTuple):
     """The last chunk of a key in one journal."""
 

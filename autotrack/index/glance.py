@@ -10,13 +10,11 @@ from sqlalchemy import Connection, select
 from autotrack.index.blocks import Axis
 from autotrack.index.bulk import in_groups
 from autotrack.index.checks import verified
-from autotrack.index.chunks import VALUES, Facts, values_of
+from autotrack.index.chunks import FACTS, VALUES, Facts, values_of
 from autotrack.index.points import load_axes
 from autotrack.index.schema import chunks
 from autotrack.index.series import Points, stretches_of, unpack_floats
 from autotrack.journal.reader import Floats
-
-_COLUMNS = [chunks.c[name] for name in (*Facts._fields, "axis", "check")]
 
 
 class Chunk(NamedTuple):
@@ -62,7 +60,7 @@ def glance(connection: Connection, run: int, key: int, limit: int) -> Points | N
 
 
 def _chunks(connection: Connection, run: int, key: int) -> list[Chunk]:
-    query = select(chunks.c.pk, *_COLUMNS).where(chunks.c.run == run, chunks.c.key == key)
+    query = select(chunks.c.pk, *FACTS).where(chunks.c.run == run, chunks.c.key == key)
     query = query.order_by(chunks.c.journal, chunks.c.sampled, chunks.c.part)
     found: list[Chunk] = []
     before = 0

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, selec
 
 from autotrack.errors import RunNotFound
 from autotrack.index.bulk import in_groups, ranges_of
-from autotrack.index.checks import checked, verified
+from autotrack.index.checks import checked, verified, verified_run
 from autotrack.index.database import Database
 from autotrack.index.fold import Fact, attempts_of, in_order
 from autotrack.index.glance import glance
@@ -36,7 +36,6 @@ RUNS = select(runs, folders.c.project.label("folder_project"), folders.c.run.lab
 
 _AT_ONCE = 1_000_000
 """Points of several series that are in memory at a time before they are thinned out; a single one may be longer."""
-_CHECKED = len(runs.columns) - 1
 _KEYS = (
     select(keys, metrics.c.count)
     .join(metrics, metrics.c.key == keys.c.pk)
@@ -61,8 +60,7 @@ _LASTS = (
 def run_rows(connection: Connection, query: Select[Any]) -> list[Any]:
     """The rows that a query for whole runs finds, as mappings; Broken if one has changed."""
     rows = connection.execute(query).all()
-    for row in rows:
-        verified(row[:_CHECKED])
+    for row in map(verified_run, rows):
         if row.status not in STATUSES or row.folder_run is None:
             raise Broken("a row of the index is damaged")
     return [row._mapping for row in rows]
@@ -344,5 +342,4 @@ def _row(connection: Connection, name: Name) -> Any:
         raise RunNotFound(
             f"The run {name.id!r} is not in the store any more: its folder was removed, or the index was emptied."
         )
-    verified(found[:_CHECKED])
-    return found
+    return verified_run(found)

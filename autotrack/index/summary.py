@@ -8,13 +8,12 @@ from sqlalchemy import Connection, delete, select
 from autotrack.index.blocks import Axis, Line
 from autotrack.index.bulk import in_groups, insert_rows, names_of, ranges_of
 from autotrack.index.checks import verified, with_check
-from autotrack.index.chunks import Facts, Written, facts_of
+from autotrack.index.chunks import FACTS, Facts, Written, facts_of
 from autotrack.index.fold import Attempt, pack_body, unpack_body
 from autotrack.index.points import Lines, load_points, merged
 from autotrack.index.schema import chunks, lasts, metrics
 
 SYSTEM = "system/"
-_COLUMNS = [chunks.c[name] for name in (*Facts._fields, "axis", "check")]
 _LAST = names_of(metrics).index("last")
 
 
@@ -78,7 +77,7 @@ def load_facts(connection: Connection, run: int, keys: Sequence[int]) -> dict[in
     """The facts of every chunk of some keys of a run, by key."""
     found: dict[int, list[Facts]] = {}
     for some in in_groups(keys):
-        for row in connection.execute(select(*_COLUMNS).where(chunks.c.run == run, chunks.c.key.in_(some))):
+        for row in connection.execute(select(*FACTS).where(chunks.c.run == run, chunks.c.key.in_(some))):
             found.setdefault(row[1], []).append(Facts._make(verified(row)[:-1]))
     return found
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, func, select
 from autotrack.collector import without_collector
 from autotrack.guard import warn
 from autotrack.index.bulk import in_groups, names_of, update_rows
-from autotrack.index.checks import checked, verified, with_check
+from autotrack.index.checks import checked, verified_run, with_check
 from autotrack.index.database import Database
 from autotrack.index.discover import Stamp, discover, folder_stamp, journal_bytes
 from autotrack.index.fold import Fact, attempts_of, in_order
@@ -157,8 +157,9 @@ class _RootRow(NamedTuple):
 def _root_rows(connection: Connection, states: Mapping[tuple[str, str], FolderState]) -> dict[int, _RootRow]:
     found = {state.pk: _RootRow(None, None, None) for state in states.values()}
     for some in in_groups(found):
-        for row in connection.execute(select(runs).where(runs.c.folder.in_(some), runs.c.root)):
-            verified(row[:-1])
+        for row in map(
+            verified_run, connection.execute(select(runs).where(runs.c.folder.in_(some), runs.c.root))
+        ):
             found[row.folder] = _RootRow(row.pk, row.shown, row.status)
     if any(state.row.runs and found[state.pk].root_pk is None for state in states.values()):
         raise Broken("the index lacks runs")

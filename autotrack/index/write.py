@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 
 from autotrack.index.blocks import Block, blocks_of
 from autotrack.index.bulk import in_groups, insert_rows, names_of, next_pk, update_rows
-from autotrack.index.checks import checked, verified, with_check
+from autotrack.index.checks import checked, verified_run, with_check
 from autotrack.index.chunks import ChunkWriter
 from autotrack.index.fold import FOLDED, Fact, pack_body
 from autotrack.index.known import FolderRow, FolderState, JournalState, Place, SegmentState
@@ -208,9 +208,7 @@ def _find_runs(connection: Connection, work: list[_Work]) -> None:
         ids = one.ids()
         for some in in_groups(ids if one.known else ()):
             query = select(runs).where(runs.c.folder == one.state.pk, runs.c.id.in_(some))
-            for row in connection.execute(query):
-                verified(row[:-1])
-                one.run_rows[row.id] = row.pk
+            one.run_rows.update((row.id, row.pk) for row in map(verified_run, connection.execute(query)))
         one.old_runs = set(one.run_rows.values())
         missing = sorted(ids - one.run_rows.keys())
         one.run_rows.update(zip(missing, range(start, start + len(missing)), strict=True))
