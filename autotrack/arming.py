@@ -7,6 +7,7 @@ from _thread import RLock
 from collections.abc import Iterable
 from typing import Any
 
+from autotrack import session
 from autotrack.errors import AutotrackError
 from autotrack.everywhere import together
 from autotrack.guard import silence, warn
@@ -43,6 +44,7 @@ def autolog(
     log_model: str | bool | None = None,
     log_every: int = 1,
     disable: bool = False,
+    exclusive: bool = False,
     silent: bool = False,
     exclude: Iterable[str] = (),
 ) -> None:
@@ -51,21 +53,27 @@ def autolog(
 
     `project`, `name`, `tags`, `group`: given to each run that is opened for a training. `resume="never"`: a training
     that is resumed from a checkpoint is a new run; else the run that wrote it goes on. `log_model`: which checkpoints
-    are stored, as in `autotrack.init`. `log_every`: as in `AutoTrack`. `exclude`: frameworks to leave out, by name. `silent`: no
-    warnings of autotrack are shown in this process, they are recorded only; the last call of an `autolog` decides.
+    are stored, as in `autotrack.init`. `log_every`: as in `AutoTrack`. `exclude`: frameworks to leave out, by name.
+    `exclusive`: nothing is recorded by itself in a run that you opened with `init()`, nor beneath it; only what you log there, and
+    trainings that you gave an `AutoTrack`. `silent`: no warnings of autotrack are shown in this process, they are recorded
+    only. Of these two the last call of an `autolog` decides.
     Called again it replaces all of these. `disable=True` undoes everything, also what was armed by name: the frameworks' own
     functions stand where they stood. A framework that was given its own settings (`autotrack.sklearn.autolog(…)`) keeps them.
     """
     with _armed.lock, together():
         if disable:
             silence(False)
+            session.set_exclusive(False)
             _armed.by_name.clear()
             for integration in discover().values():
                 integration.uninstall()
             return
         left_out = _names(exclude)
-        options = options_of(project, name, () if tags is None else tags, group, resume, log_model, log_every)
+        options = options_of(
+            project, name, () if tags is None else tags, group, resume, log_model, log_every, exclusive
+        )
         silence(silent)
+        session.set_exclusive(exclusive)
         found = discover()
         for framework, integration in found.items():
             if framework in _armed.by_name:
@@ -87,6 +95,7 @@ def autolog_one(
     log_model: str | bool | None = None,
     log_every: int = 1,
     disable: bool = False,
+    exclusive: bool = False,
     silent: bool = False,
 ) -> None:
     """Record every training of one framework; its settings win over those of `autolog()`, also when called
@@ -105,8 +114,11 @@ def autolog_one(
             integration.uninstall()
             return
         integration.check()
-        options = options_of(project, name, () if tags is None else tags, group, resume, log_model, log_every)
+        options = options_of(
+            project, name, () if tags is None else tags, group, resume, log_model, log_every, exclusive
+        )
         silence(silent)
+        session.set_exclusive(exclusive)
         _armed.by_name[framework] = options
         integration.install(options)
 
@@ -118,7 +130,7 @@ class Framework:
         self.name = name
 
     def autolog(self, **options: Any) -> None:
-        """`autolog_one` for this framework: project, name, tags, group, resume, log_model, log_every, disable, silent."""
+        """`autolog_one` for this framework: project, name, tags, group, resume, log_model, log_every, disable, exclusive, silent."""
         autolog_one(self.name, **options)
 
     def __repr__(self) -> str:

@@ -21,7 +21,7 @@ from autotrack.late import log_late
 from autotrack.options import Options, options_of
 from autotrack.plugins import entry_points, load
 from autotrack.run import Run
-from autotrack.session import active_run, recording
+from autotrack.session import active_run, recording, unasked
 from autotrack.training import Training
 
 GROUP = "autotrack.callbacks"
@@ -104,7 +104,7 @@ class Recording:
 
 def open_run() -> Run | None:
     """The run for what is evaluated without a training: the active one, unless nothing is to be recorded here."""
-    run: Run | None = active_run() if recording() else None
+    run: Run | None = unasked(active_run()) if recording() else None
     return run
 
 

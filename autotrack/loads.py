@@ -21,7 +21,12 @@ _noted: deque[tuple[str, str]] = deque(maxlen=20)
 """Of what was noted last: the run and the path."""
 
 
-def loaded(path: str | os.PathLike[str], run_of: Callable[[], "Run | None"] = session.active_run) -> None:
+def _active() -> "Run | None":
+    run: Run | None = session.unasked(session.active_run())
+    return run
+
+
+def loaded(path: str | os.PathLike[str], run_of: Callable[[], "Run | None"] = _active) -> None:
     """A checkpoint was loaded: an input of the open run, or of the next training. What a training itself loads is none.
 
     `run_of` says which run that is, if it is not the active one.
@@ -38,9 +43,7 @@ def loaded(path: str | os.PathLike[str], run_of: Callable[[], "Run | None"] = se
         _seen.append(place)
 
 
-def loading(
-    path: str | os.PathLike[str], run_of: Callable[[], "Run | None"] = session.active_run
-) -> Callable[[], None]:
+def loading(path: str | os.PathLike[str], run_of: Callable[[], "Run | None"] = _active) -> Callable[[], None]:
     """A framework begins to load a checkpoint, by whatever it calls for that; what is returned ends it."""
     loaded(path, run_of)
     return saves.enclose()

@@ -23,6 +23,7 @@ class Owner(NamedTuple):
     project: str
     store: Path
     pid: int
+    by_user: bool = False
 
 
 def mark_open(layout: Layout, run_id: str, project: str) -> None:
@@ -37,9 +38,9 @@ def unmark_open(layout: Layout, run_id: str) -> None:
         os.unlink(layout.open / run_id)
 
 
-def export(run_id: str, project: str, store: Path) -> None:
-    """Tell the processes that are started from here which run they belong to; a run that is told already stays."""
-    if OWNER in os.environ and _owned_here():
+def export(run_id: str, project: str, store: Path, by_user: bool) -> None:
+    """Tell the processes that are started from here which run they belong to; another run that is told already stays."""
+    if OWNER in os.environ and _owned_here() and os.environ.get(RUN_ID) != run_id:
         return
     facts = this_process()
     owner = {
@@ -48,9 +49,10 @@ def export(run_id: str, project: str, store: Path) -> None:
         "started": facts.started,
         "project": project,
         "store": str(store),
+        "by_user": by_user,
     }
     with suppress(ValueError, UnicodeEncodeError):
-        _before[run_id] = os.environ.get(RUN_ID)
+        _before.setdefault(run_id, os.environ.get(RUN_ID))
         os.environ[OWNER] = orjson.dumps(owner).decode()
         os.environ[RUN_ID] = run_id
 
@@ -75,7 +77,7 @@ def owner() -> Owner | None:
         return None
     if facts.get("host") != here.host or not is_descendant_of(facts["pid"]):
         return None
-    return Owner(run_id, facts["project"], Path(facts["store"]), facts["pid"])
+    return Owner(run_id, facts["project"], Path(facts["store"]), facts["pid"], facts.get("by_user") is True)
 
 
 def continued() -> str | None:

@@ -143,7 +143,7 @@ def open_root(wanted: Wanted, opened_by: str, framework: str | None = None) -> R
     journal = journal_in(layout, project, run_id, "run")
     run = Run(journal, layout, facts, id=run_id)
     run.event("start", facts.body(resumed=found is not None))
-    marks.export(run_id, project, layout.root)
+    marks.export(run_id, project, layout.root, run.by_user)
     session.register(run)
     surround = Surrounding(run, project)
     if opened_by == "training":
@@ -182,6 +182,8 @@ def _adopt(wanted: Wanted) -> Run | None:
         child: Run = run.child(wanted.given_name or wanted.name or run.name, tags=wanted.tags)
         return child
     run.adopt(wanted.given_name, wanted.given_project, wanted.group, wanted.tags, wanted.notes)
+    run.by_user = True
+    marks.export(run.id, decode_project(run.dir.parent.name), run.layout.root, by_user=True)
     adopted: Run = run
     return adopted
 
@@ -203,7 +205,7 @@ def attach() -> Run | None:
     journal = journal_in(layout, owner.project, owner.run, "worker")
     facts = Start(owner.run, owner.project, None, None, (), "", "worker")
     run = (RankRun if rank() > 0 else Run)(journal, layout, facts, id=owner.run)
-    run.foreign = True
+    run.foreign, run.by_user = True, owner.by_user
     session.register(run)
     return run
 

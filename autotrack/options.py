@@ -69,6 +69,8 @@ class Options(NamedTuple):
     log_model: LogModel | None = None
     log_every: int = 1
     """Of the values that every step has, those of each n-th one are recorded."""
+    exclusive: bool = False
+    """Nothing is recorded in a run that the user opened with `init()`, nor beneath it."""
 
 
 def options_of(
@@ -79,6 +81,7 @@ def options_of(
     resume: str | bool | None,
     log_model: str | bool | None,
     log_every: int,
+    exclusive: bool = False,
 ) -> Options:
     """The arguments of `autolog()` or `AutoTrack()`, each checked. ValueError for one that means nothing."""
     return Options(
@@ -89,4 +92,5 @@ def options_of(
         resume=resume_choice(resume),
         log_model=log_model_choice(log_model),
         log_every=log_every_choice(log_every),
+        exclusive=exclusive,
     )

@@ -66,6 +66,8 @@ class Run(Attachments, ReadBack):
         self.status = "running"
         self.error: str | None = None
         self.opened_by = facts.opened_by
+        self.by_user: bool = parent_run.by_user if parent_run is not None else facts.opened_by == "init"
+        """Whether it is, or stands under, a run that the user's code asked for with `init()`."""
         self.trainings = 0
         self.last_logged = 0
         self.layout = layout

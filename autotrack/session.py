@@ -33,6 +33,7 @@ class OpenRun(Protocol):
     is_root: bool
     foreign: bool
     opened_by: str
+    by_user: bool
     last_logged: int
 
     def event(self, kind: str, body: dict[str, Any]) -> None: ...
@@ -56,6 +57,7 @@ _exit_request: tuple[object, int, BaseException | None] | None = None
 _retired: list[tuple[float, int]] = []
 _waiting_config: list[tuple[str, dict[str, Any]]] = []
 _exit_deadline: float | None = None
+_exclusive = False
 
 _current: contextvars.ContextVar[Any] = contextvars.ContextVar("autotrack_run", default=None)
 _training: contextvars.ContextVar[Any] = contextvars.ContextVar("autotrack_training", default=None)
@@ -70,7 +72,7 @@ def register(run: OpenRun) -> None:
             other.finish(wait=False)  # the cell was run again, or the next one begins another run
     _outer[run.id] = _current.get()
     _open.append(run)
-    while _waiting_config and run.is_root:
+    while _waiting_config and run.is_root and unasked(run) is not None:
         source, values = _waiting_config.pop(0)
         run.update_config(values, source=source)
     if not _armed:
@@ -118,6 +120,17 @@ def enclosing_run() -> Any:
     if run is not None and run in _open:
         return run
     return next((run for run in reversed(_open) if run.opened_by in ("init", "launcher")), None)
+
+
+def set_exclusive(exclusive: bool) -> None:
+    """`autolog(exclusive=True)`: what is recorded without being asked for keeps out of the user's own runs."""
+    global _exclusive
+    _exclusive = exclusive
+
+
+def unasked(run: Any) -> Any:
+    """A run, as the place of what the user has not asked for: None if it is to be kept out of this one."""
+    return None if run is None or (_exclusive and run.by_user) else run
 
 
 def set_current(run: Any) -> Any:
@@ -173,7 +186,7 @@ def disabled() -> Iterator[None]:
 
 def add_config(values: dict[str, Any], source: str) -> None:
     """Settings of the whole program (its command line): into the active run, else into the first one that is opened."""
-    run = active_run()
+    run = unasked(active_run())
     if run is not None:
         run.update_config(values, source=source)
     elif len(_waiting_config) < 16:

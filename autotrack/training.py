@@ -7,6 +7,7 @@ from typing import Any, Literal
 from autotrack import background, loads, session
 from autotrack.ending import status_of
 from autotrack.guard import attempt, guarded, warn
+from autotrack.marks import Owner
 from autotrack.opening import Wanted, open_root, resume_word, unrecorded_run
 from autotrack.options import Options
 from autotrack.process import is_worker, rank
@@ -70,8 +71,8 @@ def begin_training(
 ) -> Training | None:
     """Begin to record a training; None where nothing is to be recorded. Never raises.
 
-    Nothing is recorded inside `disabled()`, in workers and ranks above 0, inside a training whose record could not be begun, and
-    (`nested="ignore"`) inside another training.
+    Nothing is recorded inside `disabled()`, in workers and ranks above 0, inside a training whose record could not be begun,
+    (`nested="ignore"`) inside another training, and (`exclusive`) inside a run that the user opened.
     With no run open it is a run of its own. Inside `init()` or under the launcher the first training is recorded in that
     run, each further one in a child run. `checkpoint`: what the framework resumes from. With no run open, the run that wrote it
     is gone on with, unless that is a training of another framework or project, or one that goes on itself; a run that
@@ -81,12 +82,17 @@ def begin_training(
         return None
     if nested == "ignore" and session.training() is not None:
         return None
-    if isinstance(session.training(), Unrecorded):
+    if isinstance(session.training(), Unrecorded) or keeps_out(session.enclosing_run(), options):
         return None
     begun: Training | None = attempt(
         "beginning the record of a training", _begin, framework, name, config, options, checkpoint
     )
     return begun or attempt("going on without the record of a training", Unrecorded, name, options)
+
+
+def keeps_out(run: Run | Owner | None, options: Options) -> bool:
+    """Whether a training with these options is kept out of the run around it: it is the user's, and they are exclusive."""
+    return options.exclusive and run is not None and run.by_user
 
 
 def in_training() -> bool:

@@ -12,7 +12,7 @@ from weakref import finalize
 
 from autotrack import background, session
 from autotrack.callback import ByIdentity, Recording
-from autotrack.guard import reason
+from autotrack.guard import guarded, reason
 from autotrack.integrations._keras_config import config_of, has_own_train_step, layers_of
 from autotrack.integrations._keras_rates import Rates
 from autotrack.options import Options
@@ -96,7 +96,7 @@ class Loops:
         training = begin_training(
             "keras",
             name=getattr(model, "name", None),
-            config=config_of(model, {}, {}, ()),
+            config=None,
             options=options,
             nested="child",
         )
@@ -104,6 +104,8 @@ class Loops:
         session.set_current(run_before)
         if training is None:
             return None
+        with guarded("describing a model"):
+            training.run.update_config(config_of(model, {}, {}, ()), source="keras")
         loop = Loop(Recording(training, supervised=False), model)
         rows, _ = reason(layers_of, model)
         if rows:

@@ -109,7 +109,7 @@ class Fabrics:
     def _run(self, fabric: Any) -> Run | None:
         """The run of a Fabric's loop; before it has begun the one around it, but not that of another Fabric."""
         recording = self._recordings.get(fabric)
-        run: Run | None = session.enclosing_run() if recording is None else recording.run
+        run: Run | None = session.unasked(session.enclosing_run()) if recording is None else recording.run
         return run
 
     def _pass_by(self, call: Call) -> Callable[[Call], None] | None:

@@ -4,7 +4,7 @@ from time import perf_counter
 from typing import Any
 from weakref import ref
 
-from autotrack import background
+from autotrack import background, marks
 from autotrack.callback import AutoTrack, ByIdentity, Recording, open_run
 from autotrack.elsewhere import Elsewhere, place_of, run_at
 from autotrack.guard import attempt
@@ -19,7 +19,7 @@ from autotrack.options import Options
 from autotrack.process import is_worker
 from autotrack.run import Run
 from autotrack.session import recording
-from autotrack.training import begin_training
+from autotrack.training import begin_training, keeps_out
 
 
 class Fit(Recording):
@@ -207,7 +207,7 @@ class Evaluation:
 
 def part_of_another(options: Options) -> Any:
     """In a process that was spawned or forked for a training: its part of the run that the parent opened; else None."""
-    run = attach() if is_worker() else None
+    run = attach() if is_worker() and not keeps_out(marks.owner(), options) else None
     return None if run is None else Elsewhere(run, options.log_every)
 
 

@@ -12,6 +12,7 @@ from autotrack.opening import resume_word
 from autotrack.options import Options
 from autotrack.process import is_worker, rank
 from autotrack.resuming import origin_here
+from autotrack.training import keeps_out
 
 
 def over(checkpoint: str, options: Options) -> Train | None:
@@ -23,7 +24,8 @@ def over(checkpoint: str, options: Options) -> Train | None:
         return None
     outer, origin = session.enclosing_run(), origin_here(checkpoint)
     if outer is not None:
-        origin.note(outer)
+        if not keeps_out(outer, options):
+            origin.note(outer)
         return None
     if origin.run is None or resume_word(options.resume) == "never":
         return None

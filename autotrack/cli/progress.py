@@ -14,7 +14,7 @@ from autotrack.digests import BREATH
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-Tell = Callable[[int, int], None]
+Tell = Callable[[float, float], None]
 """Takes how much is done, and how much there is in all."""
 SECONDS = 1.0
 _REST = 0.1
@@ -69,7 +69,7 @@ class _Bar:
         self._next = time.monotonic() + SECONDS
         self._bar: Progress | None = None
 
-    def tell(self, done: int, total: int) -> None:
+    def tell(self, done: float, total: float) -> None:
         """Draw the bar anew, if it is time for that."""
         if self._hidden or time.monotonic() < self._next or (self._bar is None and done >= total):
             return

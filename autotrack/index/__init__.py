@@ -66,8 +66,8 @@ class Index:
     ) -> None:
         """Read what is new in the journals, work out the states of runs, and seal what is over.
 
-        `progress(done, total)` is called as folders are done, with how many there are to look at: new ones, and those of
-        runs that go on or have changed. `only`: look at this run's folder alone, and seal nothing.
+        `progress(done, total)` is called as folders are read, also within a long one, with how many there are to look at: new
+        ones, and those of runs that go on or have changed. `only`: look at this run's folder alone, and seal nothing.
         `seal_seconds` bounds the time for sealing; what is left is sealed the next time.
         """
         self._database.repaired(lambda: sync(self._database, self.layout, progress, only, seal_seconds))

@@ -67,7 +67,8 @@ class Field:
         if self.text is not None and other.text is not None:
             return compare(self.text, other.text)
         raise FilterError(
-            f"{self.label} and {other.label} cannot be compared: one is a number, the other text."
+            f"{self.label} and {other.label} cannot be compared: one is a number, the other text. "
+            f"Where {other.label} is meant as text, put it in quotes: {other.label!r}."
         )
 
     def equals(self, value: Value) -> ColumnElement[bool]:
@@ -130,7 +131,7 @@ def field(node: ast.expr, text: str) -> Field:
     hint = (
         f" Did you mean {near[0]}?"
         if near
-        else f" A config value is written config.{base}, a metric metrics[{base!r}].last."
+        else f" Text stands in quotes: {base!r}. A config value is written config.{base}, a metric metrics[{base!r}].last."
     )
     raise FilterError(f"{place(node, text)} is not known.{hint} Known are: {', '.join(NAMES)}.")
 
@@ -151,6 +152,11 @@ def _path(node: ast.expr, text: str) -> tuple[str, list[tuple[str, bool]]]:
                 )
             parts.append((str(key.value), True))
             current = current.value
+        elif isinstance(current, ast.BinOp):
+            raise FilterError(
+                f"{place(current, text)} cannot stand here: nothing is calculated in a filter. A name with a slash or a dash stands in "
+                'brackets and quotes, as in metrics["train/loss"] or config["batch-size"].'
+            )
         else:
             raise FilterError(
                 f"{place(current, text)} cannot stand here. A field (config.lr, metrics['loss'].min, status), a number, "

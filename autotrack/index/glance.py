@@ -1,6 +1,6 @@
 """A long series at a glance: its extremes from the facts of its chunks, without unpacking them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from autotrack.index.bulk import in_groups
 from autotrack.index.checks import verified
 from autotrack.index.chunks import FACTS, VALUES, Facts, values_of
 from autotrack.index.points import load_axes
-from autotrack.index.schema import chunks
+from autotrack.index.schema import Broken, chunks
 from autotrack.index.series import Points, stretches_of, unpack_floats
 from autotrack.journal.reader import Floats
 
@@ -35,14 +35,25 @@ class Spot(NamedTuple):
     value: float
 
 
-def glance(connection: Connection, run: int, key: int, limit: int) -> Points | None:
-    """At most `limit` points that keep the first, the last, and the lowest, the highest and a NaN of each stretch of
-    chunks.
+def glances(
+    connection: Connection, run: int, counts: Mapping[int, int], limit: int
+) -> Iterator[tuple[int, Points]]:
+    """By key, of those that have so many points: at most `limit` that keep the first, the last, and the lowest, the highest
+    and a NaN of each stretch of chunks.
 
-    None where chunks do not tell enough: too few of them for half as many points, several journals, or lines out of
-    order.
+    Left out are keys whose chunks do not tell enough: too few of them for half as many points, several journals, or lines out
+    of order. Raises Broken where chunks are missing.
     """
-    found = _chunks(connection, run, key)
+    for some in in_groups(counts):
+        for key, found in _chunks(connection, run, some).items():
+            if found[-1].before + found[-1].facts.points != counts[key]:
+                raise Broken("the index lacks points")
+            points = _glance(connection, found, limit)
+            if points is not None:
+                yield key, points
+
+
+def _glance(connection: Connection, found: list[Chunk], limit: int) -> Points | None:
     stretches = stretches_of(limit, any(chunk.facts.nonfinite for chunk in found))
     if stretches < 1 or 2 * len(found) < stretches or not _in_one_line(found):
         return None
@@ -59,15 +70,16 @@ def glance(connection: Connection, run: int, key: int, limit: int) -> Points | N
     return _as_points([spots[place] for place in sorted(spots)])
 
 
-def _chunks(connection: Connection, run: int, key: int) -> list[Chunk]:
-    query = select(chunks.c.pk, *FACTS).where(chunks.c.run == run, chunks.c.key == key)
-    query = query.order_by(chunks.c.journal, chunks.c.sampled, chunks.c.part)
-    found: list[Chunk] = []
-    before = 0
+def _chunks(connection: Connection, run: int, keys: list[int]) -> dict[int, list[Chunk]]:
+    query = select(chunks.c.pk, *FACTS).where(chunks.c.run == run, chunks.c.key.in_(keys))
+    query = query.order_by(chunks.c.key, chunks.c.journal, chunks.c.sampled, chunks.c.part)
+    found: dict[int, list[Chunk]] = {}
     for pk, *row in connection.execute(query):
-        *facts, axis = verified(row)
-        found.append(Chunk(pk, axis, Facts._make(facts), before))
-        before += found[-1].facts.points
+        *values, axis = verified(row)
+        facts = Facts._make(values)
+        known = found.setdefault(facts.key, [])
+        before = known[-1].before + known[-1].facts.points if known else 0
+        known.append(Chunk(pk, axis, facts, before))
     return found
 
 

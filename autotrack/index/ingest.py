@@ -1,6 +1,6 @@
 """Brings run folders' journals into the index, from where the last reading stopped: many folders in one transaction."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from sqlalchemy import Connection, delete, select
 
@@ -28,6 +28,7 @@ from autotrack.index.write import write
 BUNDLE_BYTES = 8 * 1024 * 1024
 _TRIES = 20
 Bundle = dict[Place, list[Part]]
+Tell = Callable[[float], object]
 
 
 class Outcome:
@@ -38,34 +39,36 @@ class Outcome:
         self.missing: set[Place] = set()
 
 
-def ingest(database: Database, places: Iterable[Place]) -> Outcome:
-    """Bring in everything new in some folders, safe while other processes do the same."""
+def ingest(database: Database, places: Iterable[Place], tell: Tell) -> Outcome:
+    """Bring in everything new in some folders, safe while other processes do the same; `tell` is told how many are done."""
     outcome = Outcome()
     waiting = list(places)
     for _ in range(_TRIES):
-        again = _once(database, waiting, outcome)
+        again = _once(database, waiting, outcome, tell)
         if not again:
             break
         waiting = again
     return outcome
 
 
-def _once(database: Database, places: list[Place], outcome: Outcome) -> list[Place]:
+def _once(database: Database, places: list[Place], outcome: Outcome, tell: Tell) -> list[Place]:
     """Read and write once; the folders are returned whose journals another process moved meanwhile."""
     with database.reading() as connection:
         states = load_states(connection, places)
     again: dict[Place, None] = {}
     bundle: Bundle = {}
     size = 0
-    for place in places:
+    for done, place in enumerate(places):
         for part in _parts(database, place, states.get(place.key), again, outcome):
             bundle.setdefault(place, []).append(part)
             size += part.batch.end - part.start
             if size >= BUNDLE_BYTES:
                 _flush(database, bundle, again, outcome)
                 bundle, size = {}, 0
+                tell(done + part.share)
             if place in again:
                 break
+        tell(done + 1)
     _flush(database, bundle, again, outcome)
     return list(again)
 

@@ -11,7 +11,7 @@ from autotrack.index.bulk import in_groups, ranges_of
 from autotrack.index.checks import checked, verified, verified_run
 from autotrack.index.database import Database
 from autotrack.index.fold import Fact, attempts_of, in_order
-from autotrack.index.glance import glance
+from autotrack.index.glance import glances
 from autotrack.index.points import load_points, merged
 from autotrack.index.refold import FACTS, FACTS_OF_RUNS, check_kinds, fact_of, kinds_of, load_folded
 from autotrack.index.schema import Broken, events, folders, journals, keys, lasts, metrics, runs, segments
@@ -204,10 +204,10 @@ class Loader:
             attempts = attempts_of(load_folded(connection, [pk]).get(pk, [])) if attempted > 1 else []
             found: dict[str, Points] = {}
             if limit is not None and len(attempts) < 2:
-                for text, (key, _) in wanted.items():
-                    points = glance(connection, pk, key, limit)
-                    if points is not None:
-                        found[text] = points
+                long = {text: known for text, known in wanted.items() if known[1] > limit}
+                texts = {key: text for text, (key, _) in long.items()}
+                for key, seen in glances(connection, pk, dict(long.values()), limit):
+                    found[texts[key]] = seen
             rest = {text: known for text, known in wanted.items() if text not in found}
             for some in [list(rest)] if limit is None else _portions(rest):
                 whole = load_points(connection, pk, [rest[text][0] for text in some])

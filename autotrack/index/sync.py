@@ -17,7 +17,7 @@ from autotrack.index.checks import checked, verified_run, with_check
 from autotrack.index.database import Database
 from autotrack.index.discover import Stamp, discover, folder_stamp, journal_bytes
 from autotrack.index.fold import Fact, attempts_of, in_order
-from autotrack.index.ingest import forget, ingest
+from autotrack.index.ingest import Tell, forget, ingest
 from autotrack.index.known import FolderRow, FolderState, Place, load_states
 from autotrack.index.refold import load_folded
 from autotrack.index.schema import Broken, folders, runs
@@ -26,7 +26,7 @@ from autotrack.index.status import Writer, all_gone, run_status
 from autotrack.journal.format import SEALED_SUFFIX, SUFFIX
 from autotrack.layout import Layout, decode_project
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[float, int], None]
 
 _AT_ONCE = 200
 _SEALED_MOST = 5000
@@ -46,7 +46,7 @@ def sync(
     seal_seconds: float = 0.5,
 ) -> None:
     """Read what is new in the store; `only` looks at one run's folder. `progress(done, total)` is called with the
-    number of folders that were looked at, of those that may hold anything new.
+    number of folders that were looked at, a part of one for a long one, of those that may hold anything new.
 
     Sealing stops after `seal_seconds` and goes on the next time.
     """
@@ -87,11 +87,13 @@ def _look_at(database: Database, layout: Layout, places: list[Place], progress: 
     done = 0
     with database.batch():
         for group in groups[first:] + groups[:first]:
-            _bring_in(database, layout, group, markers)
-            for _ in group:
-                done += 1
-                if progress is not None:
-                    progress(done, len(places))
+            _bring_in(database, layout, group, markers, _counted(progress, done, len(places)))
+            done += len(group)
+
+
+def _counted(progress: Progress | None, before: int, total: int) -> Tell:
+    """Tells how many folders are done in all, of a group that begins behind so many."""
+    return lambda done: progress is not None and progress(before + done, total)
 
 
 class _Look(NamedTuple):
@@ -101,14 +103,14 @@ class _Look(NamedTuple):
     size: int
 
 
-def _bring_in(database: Database, layout: Layout, places: list[Place], markers: set[str]) -> None:
+def _bring_in(database: Database, layout: Layout, places: list[Place], markers: set[str], tell: Tell) -> None:
     looks = {}
     for place in places:
         try:
             looks[place] = _Look(folder_stamp(place.path), journal_bytes(place.path))
         except OSError:
             continue
-    outcome = ingest(database, looks)
+    outcome = ingest(database, looks, tell)
     seen = [place for place in looks if place not in outcome.missing]
     with database.reading() as connection:
         states = load_states(connection, seen)

@@ -9,11 +9,12 @@ from autotrack.journal.source import Segment, content_size, find_segments, left_
 
 
 class Part(NamedTuple):
-    """A batch of a segment, and the offset that it was read from."""
+    """A batch of a segment, the offset that it was read from, and how much of the folder has been looked at with it, up to 1."""
 
     segment: Segment
     start: int
     batch: Batch
+    share: float
 
 
 class Overtaken(Exception):
@@ -36,8 +37,9 @@ def new_parts(place: Place, state: FolderState | None) -> Iterator[Part]:
         raise Shrunk
     for segment in strangers:
         if (segment.stem, 0) not in known:
-            yield Part(segment, 0, Batch(0, problem=f"{segment.stem} {left_out(place.path / segment.stem)}"))
-    for segment in found:
+            batch = Batch(0, problem=f"{segment.stem} {left_out(place.path / segment.stem)}")
+            yield Part(segment, 0, batch, 0.0)
+    for number, segment in enumerate(found):
         before = known.get((segment.stem, segment.number))
         offset, last_seq, problem = (
             (before.offset, before.last_seq, before.problem) if before else (0, -1, None)
@@ -48,17 +50,19 @@ def new_parts(place: Place, state: FolderState | None) -> Iterator[Part]:
         if size == offset and before:
             continue
         end = 2**62 if segment.plain is None else size
-        yield from _new_batches(segment, offset, end, last_seq, problem)
+        for start, batch in _new_batches(segment, offset, end, last_seq, problem):
+            share = (number + min(batch.end / max(size, 1), 1.0)) / len(found)
+            yield Part(segment, start, batch, share)
 
 
 def _new_batches(
     segment: Segment, offset: int, end: int, last_seq: int, problem: str | None
-) -> Iterator[Part]:
-    """The batches from an offset on, as far as to the one in which `end` lies."""
+) -> Iterator[tuple[int, Batch]]:
+    """The batches from an offset on, each with its own, as far as to the one in which `end` lies."""
     try:
         for batch in read(segment, offset, last_seq):
             if batch.problem is None or batch.problem != problem or batch.end != offset:
-                yield Part(segment, offset, batch)
+                yield offset, batch
             offset = batch.end
             if offset >= end:
                 return
@@ -68,7 +72,7 @@ def _new_batches(
     except OSError as error:
         text = f"{segment.path.name} cannot be read: {error.strerror}"
         if text != problem:
-            yield Part(segment, offset, Batch(offset, problem=text, last_seq=last_seq))
+            yield offset, Batch(offset, problem=text, last_seq=last_seq)
 
 
 def _size(segment: Segment) -> int:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -206,7 +207,13 @@ def decompress(path: Path) -> Iterator[bytes]:
 
 
 def sealed_size(path: Path) -> int:
-    """The decompressed size of a sealed file, as its frames say."""
+    """The decompressed size of a sealed file, as its frames say; a file that has not changed is read once."""
+    look = os.stat(path)
+    return _sealed_size(path, look.st_dev, look.st_ino, look.st_size, look.st_mtime_ns, look.st_ctime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _sealed_size(path: Path, *look: int) -> int:
     return sealing.content_size(path.read_bytes())
 
 

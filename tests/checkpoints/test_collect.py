@@ -103,7 +103,7 @@ def test_of_a_run_that_goes_on_nothing_is_freed(store: Path, save: Save) -> None
         "child.log_model = 'all'\n"
         "for one, path in zip((run, child), sys.argv[1:]):\n"
         "    one.log_checkpoint(path)\n"
-        "autotrack.background.drain(10)\n"
+        "autotrack.background.drain(60)\n"
         "print('saved', flush=True)\n"
         "sys.stdin.read()\n"
     )

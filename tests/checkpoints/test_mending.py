@@ -28,7 +28,7 @@ with autotrack.init(project="p") as run:
         path.write_bytes(bytes([step]) * 1000)
         run.log_checkpoint(path, step=step, score=step, monitor="loss", mode="min")
         if how != "unread":
-            sealing.wait(10)
+            sealing.wait(60)
     if how == "linked":
         saves.going(run, folder / "0.bin")
         (folder / "0.bin").unlink()
@@ -136,7 +136,7 @@ def test_gc_frees_what_a_killed_run_had_not_come_to_drop(store: Path, tmp_path: 
                 path = tmp_path / f"{step}.bin"
                 path.write_bytes(os.urandom(1000))
                 run.log_checkpoint(path, step=step, score=step, monitor="loss", mode="min")
-            autotrack.sealing.wait(10)
+            autotrack.sealing.wait(60)
             run.log_model = policy
             assert run.retention is not None
             for one in list(run.retention._here.values()):

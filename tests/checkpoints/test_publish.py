@@ -175,7 +175,7 @@ def test_the_same_bytes_of_another_save_are_the_same_version_and_pin_nothing_mor
 def test_a_live_run_never_drops_what_was_registered(store: Path, save: Save, tmp_path: Path) -> None:
     with autotrack.init(project="p", log_model=True) as run:
         run.log_checkpoint(save(1, "a.pt"), step=1)
-        autotrack.background.drain(5)
+        autotrack.background.drain(60)
         saved = (tmp_path / "a.pt").read_bytes()
         version = checkpoints.register("detector", f"{run.id}:last")
         os.unlink(tmp_path / "a.pt")

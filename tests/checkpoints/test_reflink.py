@@ -80,7 +80,7 @@ def test_what_rotation_deletes_has_its_tensors_once(store: Path, disk: Path) -> 
             path = disk / f"{step}.pt"
             torch.save(model(step), path)
             run.log_checkpoint(path, step=step)
-            sealing.wait(10)
+            sealing.wait(60)
             saves.going(run, path)
             path.unlink()
             saves.removed(run, path, "rotation", by="test")
@@ -101,7 +101,7 @@ def test_one_path_that_is_written_over_again_and_again_keeps_the_best(store: Pat
         for step, score in enumerate((0.5, 0.2, 0.4, 0.6)):
             torch.save(model(step), path)
             run.log_checkpoint(path, step=step, score=score, monitor="loss", mode="min")
-            sealing.wait(10)
+            sealing.wait(60)
     assert [one.step for one in only_run().checkpoints if one.stored] == [1, 3]
     assert float(autotrack.checkpoints.load(f"{run.id}:best")["head"][0]) == 1.0
     assert autotrack.checkpoints.verify() == {}

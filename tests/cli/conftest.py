@@ -197,7 +197,7 @@ def terminal(store: Path) -> Callable[..., Terminal]:
                 child.send_signal(signal.SIGINT)
                 interrupt_at = b""
         os.close(master)
-        return Terminal(output.decode("utf-8", "replace"), child.wait(10))
+        return Terminal(output.decode("utf-8", "replace"), child.wait(60))
 
     return call
 

@@ -79,7 +79,7 @@ def pair(store: Path, tmp_path: Path) -> tuple[str, str]:
         with autotrack.init(
             project="p", name="same", config={"x": float("nan"), "flag": [1, True][number - 1]}
         ) as run:
-            autotrack.background.drain(20)
+            autotrack.background.drain(60)
             run.log({"loss": float("nan"), "up": number})
             run.log_input(data)
             capture(run, "git", commit=str(number) * 40, branch="main", dirty=number == 2)

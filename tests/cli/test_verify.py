@@ -139,7 +139,7 @@ def test_a_running_run_is_not_called_cut(invoke: Invoke, store: Path) -> None:
 
     run = autotrack.init(project="p")
     run.log({"a": 1.0})
-    background.drain(20)
+    background.drain(60)
     (path,) = run.dir.glob("*.jsonl")
     with open(path, "ab") as file:
         file.write(b'["m",77,1')

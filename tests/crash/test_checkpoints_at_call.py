@@ -44,7 +44,7 @@ def train(folder, policy, scores=(0.5, 0.2, 0.4, 0.6, 0.1, 0.3), keep=2):
         for step, score in enumerate(scores):
             path = write(folder / f"{policy}-{run.id}-{step}.pt", step)
             run.log_checkpoint(path, step=step, score=score, monitor="loss", mode="min")
-            sealing.wait(10)
+            sealing.wait(60)
             tell("saved", path.name)
             here.append(path)
             if len(here) > keep:
@@ -52,7 +52,7 @@ def train(folder, policy, scores=(0.5, 0.2, 0.4, 0.6, 0.1, 0.3), keep=2):
                 saves.going(run, going)
                 going.unlink()
                 saves.removed(run, going, "rotation", by="test")
-                sealing.wait(10)
+                sealing.wait(60)
     return run.id
 def prepare(folder):
     one = train(folder, "all", scores=(0.5, 0.2, 0.4, 0.3), keep=1)

@@ -17,7 +17,7 @@ WORK = (
 from autotrack import background
 import hashlib, pathlib
 run = autotrack.init(project="p", name="run")
-background.drain(20)
+background.drain(60)
 mine = pathlib.Path(os.environ["WORK"], "mine.bin")
 mine.write_bytes(b"0123456789" * 300_000)
 before = (mine.stat().st_mtime_ns, mine.read_bytes())

@@ -112,7 +112,7 @@ def test_lines_that_another_thread_writes_behind_a_torn_one_are_not_lost_with_it
         + """
 from autotrack import background
 run = autotrack.init(project="p")
-background.drain(20)
+background.drain(60)
 def others():
     time.sleep(0.3)
     log(run, "b", 0)
@@ -267,7 +267,7 @@ def test_a_limit_on_the_size_of_files_loses_nothing(victim: Victims, store: Path
         + """
 run = autotrack.init(project="p")
 from autotrack import background
-background.drain(20)
+background.drain(60)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
 for step in range(1_000):
     timed(run, "a", step)
@@ -293,7 +293,7 @@ def test_what_no_memory_and_no_folder_can_hold_is_named_exactly(
 run = autotrack.init(project="p", name="gap")
 run._journal._ring.capacity = megabytes * 2**20
 from autotrack import background
-background.drain(20)
+background.drain(60)
 values = {f"{key:060d}": key / 7 for key in range(100)}
 def memory():
     return int(open("/proc/self/statm").read().split()[1]) * 4096
@@ -337,7 +337,7 @@ def test_a_fallback_folder_that_refuses_too_leaves_no_number_unexplained(
 writer.LEAVE_SECONDS = 0.0
 run = autotrack.init(project="p", name="run")
 from autotrack import background
-background.drain(20)
+background.drain(60)
 trouble(on=True)
 for step in range(10):
     timed(run, "a", step)
@@ -364,7 +364,7 @@ def test_how_a_run_ended_is_kept_when_its_metrics_no_longer_are(
 writer.LEAVE_SECONDS = 1_000
 run = autotrack.init(project="p", name="end")
 from autotrack import background
-background.drain(20)
+background.drain(60)
 run._journal._leave_if_due = int
 run._journal._ring.capacity = 8 * 2**20
 values = {f"{key:060d}": key / 7 for key in range(100)}

@@ -20,7 +20,7 @@ import shutil
 session.TICK_SECONDS = 0.05
 store = os.environ["AUTOTRACK_DIR"]
 run = autotrack.init(project="p", name="run", config={"lr": 0.1})
-background.drain(20)
+background.drain(60)
 def work(steps):
     for step in steps:
         timed(run, "a", step)

@@ -33,7 +33,7 @@ def fill():
 def free():
     os.unlink(os.path.join(mount, "filler"))
 run = autotrack.init(project="p", name="run", config={"lr": 0.1})
-background.drain(20)
+background.drain(60)
 """
 )
 

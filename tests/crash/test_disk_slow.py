@@ -45,7 +45,7 @@ def test_no_call_waits_while_the_helper_thread_writes(
         + """
 run = autotrack.init(project="p")
 from autotrack import background
-background.drain(20)
+background.drain(60)
 trouble(on=True)
 for step in range(300):
     timed(run, "a", step)
@@ -112,7 +112,7 @@ session.EXIT_SECONDS = {seconds}
 run = autotrack.init(project="p", name="end")
 other = autotrack.init(project="p", name="other")
 from autotrack import background
-background.drain(20)
+background.drain(60)
 for step in range(100):
     timed(run, "a", step)
 trouble(on=True)
@@ -140,7 +140,7 @@ def test_a_hang_of_a_few_seconds_is_over_at_the_end(
         + """
 run = autotrack.init(project="p", name="end")
 from autotrack import background
-background.drain(20)
+background.drain(60)
 trouble(on=True)
 threading.Timer(1.5, trouble, (False,)).start()
 for step in range(100):

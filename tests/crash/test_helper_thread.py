@@ -11,7 +11,7 @@ from autotrack.sampler import sampler
 session.TICK_SECONDS = 0.02
 sampler.FIRST_SECONDS = sampler.INTERVAL_SECONDS = 0.2
 run = autotrack.init(project="p")
-background.drain(20)
+background.drain(60)
 def helper():
     return background._state["helper"].thread
 def end_helper():
@@ -47,7 +47,7 @@ for step in range(300):
         end_helper()
     time.sleep(0.001)
 before = end_helper()
-before.join(10)
+before.join(60)
 log(run, "a", 300)
 wait_for(lambda: run._journal._synced == run._journal.own_ns)
 assert helper() is not None and helper() is not before
@@ -108,7 +108,7 @@ def samples():
 wait_for(lambda: samples() > 0)
 for _ in range(5):
     before = end_helper()
-    before.join(10)
+    before.join(60)
 count = samples()
 wait_for(lambda: samples() > count)
 """

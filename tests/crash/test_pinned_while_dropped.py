@@ -26,14 +26,14 @@ def prepare(folder):
         for step in range(2):
             (folder / f"packed-{step}.bin").write_bytes(bytes([step]) * 20_000)
             run.log_checkpoint(folder / f"packed-{step}.bin", step=step, score=step, monitor="loss", mode="min")
-        sealing.wait(10)
+        sealing.wait(60)
     (folder / "packed-0.bin").unlink()
     tell("packed", run.id, autotrack.get_run(run.id).checkpoints[0].id)
     with autotrack.init(project="p") as run:
         path = folder / "linked.bin"
         path.write_bytes(b"linked" * 1000)
         run.log_checkpoint(path, step=0)
-        sealing.wait(10)
+        sealing.wait(60)
         saves.going(run, path)
         path.unlink()
         saves.removed(run, path, "rotation", by="test")

@@ -52,7 +52,7 @@ def test_a_handler_of_sigterm_has_its_grace_and_what_it_logs_is_there(victim: Ca
     one.signal(signal.SIGTERM)
     code, _, errors = one.end()
     assert (code, errors) == (143, "")
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 10
     assert one.said("stopped")
     assert one.damage(killed=True) == []
     assert statuses(one.store) == {"run": "interrupted"}
@@ -80,18 +80,18 @@ def test_a_hangup_of_the_terminal_costs_no_value(victim: Callable[..., Victim]) 
 
 HUNG = """
 others = [autotrack.init(project="p", name=f"other{place}") for place in range(2)]
-background.drain(20)
+background.drain(60)
 background.submit(time.sleep, 60)  # a file system that answers no more
 """
 
 
 def test_all_runs_together_wait_for_a_hung_part_once(victim: Callable[..., Victim]) -> None:
-    one = victim(TRAIN + HUNG + "log(run, 'a', 0)\ntell('end')\n", EXIT="2")
+    one = victim(TRAIN + HUNG + "log(run, 'a', 0)\ntell('end')\n", EXIT="4")
     one.wait_for(lambda one: one.said("end"))
     begun = time.monotonic()
     code, _, errors = one.end()
     assert (code, errors) == (0, "")
-    assert 1.5 < time.monotonic() - begun < 5.5
+    assert 3.5 < time.monotonic() - begun < 11.5
     assert one.damage() == []
     assert statuses(one.store) == {"run": "finished", "other0": "finished", "other1": "finished"}
 

@@ -18,7 +18,7 @@ for step in range(100):
     config(run, f"c{step}", step)
 artifact(run, "file", 1000)
 from autotrack import background
-background.drain(20)  # else an event of the helper's that is on its way has a number and is not there
+background.drain(60)  # else an event of the helper's that is on its way has a number and is not there
 """
 
 

@@ -115,6 +115,78 @@ def test_a_run_of_the_users_stays_open_through_trainings_that_end_well_and_badly
     assert [child.status for child in done.children] == ["failed"]
 
 
+def kept_in(run: Any) -> tuple[Any, ...]:
+    """What a run holds beside what surrounds it."""
+    metrics = [name for name in run.metrics if not name.startswith("system/")]
+    return (
+        run.config,
+        sorted(metrics),
+        [child.id for child in run.children],
+        [*run.inputs],
+        [*run.checkpoints],
+        [*run.artifacts],
+    )
+
+
+@four
+def test_exclusive_leaves_a_run_of_the_users_untouched(store, tmp_path, framework):
+    weights = tmp_path / "weights.pt"
+    autotrack.autolog(exclusive=True)
+    with autotrack.init(project="p", config={"mine": 1}) as users:
+        users.log({"mine": 1.0})
+        for _ in range(2):  # the second would be a child
+            train(framework, tmp_path, [])
+        torch.save({"a": torch.ones(2)}, weights)
+        torch.load(weights)
+        with users.child("fold") as fold:
+            train(framework, tmp_path, [])
+    train(framework, tmp_path, [])
+    autotrack.autolog(disable=True)
+    (own,) = (run for run in autotrack.runs() if run.id not in (users.id, fold.id))
+    mine = autotrack.get_run(users.id)
+    assert kept_in(mine) == ({"mine": 1}, ["mine"], [fold.id], [], [], [])
+    assert kept_in(autotrack.get_run(fold.id)) == ({}, [], [], [], [], [])
+    assert own.framework == framework
+    assert own.config
+
+
+@three
+def test_exclusive_leaves_a_lone_evaluation_out_of_a_run_of_the_users(store, tmp_path, framework):
+    def evaluate() -> None:
+        if framework == "lightning":
+            net = tiny_lightning.model(pl)
+            tiny_lightning.trainer(pl).validate(net, tiny_lightning.data(), verbose=False)
+        elif framework == "transformers":
+            tiny_transformers.trainer(tmp_path, []).evaluate()
+        else:
+            model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+            model.compile("sgd", "mse")
+            model.evaluate(X, Y, verbose=0)
+
+    kept = {}
+    for exclusive in (False, True):
+        autotrack.autolog(exclusive=exclusive)
+        with autotrack.init(project="p") as users:
+            evaluate()
+        kept[exclusive] = kept_in(autotrack.get_run(users.id))
+    autotrack.autolog(disable=True)
+    assert kept[False][1]
+    assert kept[True] == ({}, [], [], [], [], [])
+
+
+@four
+def test_what_was_given_an_autotrack_is_recorded_in_spite_of_exclusive(store, tmp_path, framework):
+    autotrack.autolog(exclusive=True)
+    with autotrack.init(project="p") as users:
+        train(framework, tmp_path, [autotrack.AutoTrack()])
+        train(framework, tmp_path, [])
+    autotrack.autolog(disable=True)
+    run = autotrack.get_run(users.id)
+    assert run.framework == framework
+    assert run.config
+    assert list(run.children) == []
+
+
 @four
 @pytest.mark.parametrize("broken", ["__init__", "log", "update_config", "event", "finish", "_finish"])
 def test_no_error_of_ours_reaches_a_training(store, tmp_path, monkeypatch, framework, callbacks, broken):

@@ -179,7 +179,7 @@ def test_what_it_saves_is_a_checkpoint_of_its_run_and_what_it_loads_its_lineage(
     second.log("loss", 1.0)
     second.save(path="y.ckpt", state=state)
     autotrack.autolog(disable=True)
-    background.drain(10)
+    background.drain(60)
     sealing.wait(sealing.LONGEST_WAIT)
     one, other = autotrack.runs(order_by="created")
     size = (tmp_path / "x.ckpt").stat().st_size

@@ -76,6 +76,18 @@ def test_several_processes_make_one_run_and_none_waits_for_another(store, tmp_pa
     assert [step for step, _ in points(run, "auto/loss")] == [0, 1]
 
 
+@pytest.mark.parametrize("strategy", ["ddp_fork", pytest.param("ddp_spawn", marks=pytest.mark.proof)])
+def test_exclusive_holds_in_processes_that_a_training_starts(store, tmp_path, strategy):
+    start, _, rest = SEVERAL.partition("    trainer = ")
+    rest = rest.replace("callbacks=[autotrack.AutoTrack()], ", "")
+    told(
+        f"{start}    autotrack.autolog(exclusive=True)\n    autotrack.init(project='p')\n    trainer = {rest}",
+        strategy,
+        tmp_path,
+    )
+    assert [name for name in only_run().metrics if not name.startswith("system/")] == []
+
+
 EVALUATED = (
     SEVERAL.partition("    trainer = ")[0].replace(
         "    def configure_optimizers",

@@ -170,7 +170,7 @@ def test_fitting_in_parts_is_one_run_an_estimator_that_ends_with_it() -> None:
     gc.collect()
     from autotrack import background
 
-    background.drain(5)
+    background.drain(60)
     assert autotrack.get_run(parts.id).status == "finished"
 
 

@@ -68,7 +68,7 @@ def test_what_is_not_one_number_is_refused_by_its_name(store: Path, make: Callab
     def log_twice() -> None:
         for number in (1.0, 2.0):
             run.log({"bad": make(), "good": number})
-            background.drain(20)
+            background.drain(60)
 
     with pytest.warns(AutotrackWarning, match="'bad'") as told:
         log_twice()

@@ -124,3 +124,13 @@ def test_a_fork_that_leaves_normally_does_not_end_the_run(work: Any) -> None:
     assert work.launch("train.py").stdout == "running\n"
     run = work.only_run()
     assert (run.status, run.summary["x"]) == ("finished", 1.0)
+
+
+def test_exclusive_holds_from_where_the_script_asks_for_the_run_itself(work: Any) -> None:
+    fits = "Ridge().fit([[0.0], [1.0]], [0.0, 1.0])\n"
+    start = "import autotrack\nfrom sklearn.linear_model import Ridge\nautotrack.autolog(tags=['t'], exclusive=True)\n"
+    work.write("train.py", f"{start}{fits}{fits}autotrack.init(config={{'mine': 1}})\n{fits}")
+    assert work.launch("train.py").returncode == 0
+    run, child = work.runs()
+    assert run.config["mine"] == 1
+    assert (child.parent, child.framework) == (run.id, "sklearn")

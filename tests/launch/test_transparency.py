@@ -180,7 +180,7 @@ def test_the_helper_thread_brings_no_library_before_the_scripts_own(work: Any) -
         "startup/sitecustomize.py",  # runs behind our start, and before the script's folder is on the path
         "from autotrack import background, guard\n"
         "background.submit(guard.reason, __import__, 'orjson')\n"
-        "print(background.drain(10))",
+        "print(background.drain(60))",
     )
     done = work.launch("train.py", env={"PYTHONPATH": str(work.folder / "startup")})
     assert (done.stdout.splitlines()[-2:], done.stderr) == (["True", "1"], "")

@@ -27,7 +27,7 @@ def armed(store: Path) -> Iterator[None]:
 
 def runs() -> list[Any]:
     """The root runs of this test, oldest first, once the helper thread has done its part."""
-    background.drain(10)
+    background.drain(60)
     found = [run for run in autotrack.runs(project="tests") if run.parent is None]
     return sorted(found, key=lambda run: run.created)
 

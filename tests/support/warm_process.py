@@ -111,4 +111,4 @@ def _start() -> "subprocess.Popen[str]":
 def _end(process: "subprocess.Popen[str]") -> None:
     assert process.stdin is not None
     process.stdin.close()
-    process.wait(10)
+    process.wait(60)

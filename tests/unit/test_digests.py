@@ -59,7 +59,7 @@ def test_no_save_gets_the_digest_of_what_took_its_place(tmp_path: Path) -> None:
             file.write_bytes(content)
             run.log_checkpoint(file, step=step)
             if step % 10 == 0:
-                sealing.wait(10)
+                sealing.wait(60)
     found = only_run().checkpoints
     assert len(found) == 50
     for one, content in zip(found, contents, strict=True):

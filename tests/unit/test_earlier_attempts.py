@@ -26,18 +26,18 @@ scores = [float(word) for word in sys.argv[5].split()]
 run = autotrack.init(project="p", id="same", log_model={"true": True}.get(policy, policy))
 if pause:
     from autotrack import background
-    (run.retention or saves.retention_of(run)) and background.drain(20)
+    (run.retention or saves.retention_of(run)) and background.drain(60)
 for step, score in enumerate(scores, first):
     path = folder / f"{step}.bin"
     path.write_bytes(bytes([step]) * 30_000)
     run.log_checkpoint(path, step=step, score=score, monitor="loss", mode="min")
     if pause:
-        sealing.wait(10)
+        sealing.wait(60)
     for old in sorted(folder.glob("*.bin"), key=lambda one: int(one.stem))[:-2]:
         saves.going(run, old)
         old.unlink()
         saves.removed(run, old, "rotation", by="test")
-sealing.wait(10)
+sealing.wait(60)
 if len(sys.argv) > 6:
     os.kill(os.getpid(), 9)
 run.finish()
@@ -61,14 +61,14 @@ def stored() -> list[int | None]:
 def log(run: Run, path: Path, score: float, data: bytes) -> None:
     path.write_bytes(data)
     run.log_checkpoint(path, step=int(path.stem), score=score, monitor="loss", mode="min")
-    sealing.wait(10)
+    sealing.wait(60)
 
 
 def rotate(run: Run, path: Path) -> None:
     saves.going(run, path)
     path.unlink()
     saves.removed(run, path, "rotation", by="test")
-    sealing.wait(10)
+    sealing.wait(60)
 
 
 def test_a_folder_that_is_linked_before_it_was_read_is_kept_however_its_files_are_listed(

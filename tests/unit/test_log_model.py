@@ -235,7 +235,7 @@ with autotrack.init(project="p", log_model=True) as run:
     for step, score in enumerate((0.5, 0.4)):
         Path(sys.argv[1], f"{step}.bin").write_bytes(os.urandom(1000))
         run.log_checkpoint(Path(sys.argv[1], f"{step}.bin"), step=step, score=score, monitor="loss", mode="min")
-        sealing.wait(5)
+        sealing.wait(60)
 """
 
 

@@ -167,7 +167,7 @@ def test_a_training_of_a_moment_is_described_all_the_same_and_leaves_no_mark(sto
     training = begin("one")
     assert training is not None
     training.finish()
-    assert background.drain(30)
+    assert background.drain(60)
     run = autotrack.get_run(training.run.id)
     assert {each["what"] for each in run.capture_report} >= {"command", "python", "git", "packages"}
     assert list((store / "open").iterdir()) == []
@@ -214,7 +214,7 @@ def test_a_training_that_goes_on_is_marked_and_described_while_it_does(store: Pa
         time.sleep(0.02)
     assert [mark.name for mark in (store / "open").iterdir()] == [training.run.id]
     training.finish()
-    assert background.drain(30)
+    assert background.drain(60)
     reports = [each["what"] for each in autotrack.get_run(training.run.id).capture_report]
     assert len(reports) == len(set(reports))
 

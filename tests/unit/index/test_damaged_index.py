@@ -110,6 +110,27 @@ def test_a_value_that_has_changed_in_the_index_changes_no_answer(
     assert [type(error) for error in repairs] == [Broken]
 
 
+def test_a_chunk_that_is_gone_is_noticed_at_a_glance(bench: Any, repairs: list[Exception]) -> None:
+    hand = bench.journal("long").start()
+    for step in range(40_000):
+        hand.metrics(step, loss=1 / (step + 1))
+    hand.finish()
+
+    def looked() -> list[float]:
+        with open_index(bench.root) as index:
+            index.sync(seal_seconds=0)
+            return list(index.get("long").history(max_points=8)["loss"].values.tolist())
+
+    expected = looked()
+    bench.index.close()
+    with closing(sqlite3.connect(bench.layout.index)) as connection:
+        connection.execute("DELETE FROM chunks WHERE part = 2")
+        connection.commit()
+        assert connection.execute("SELECT count(*) FROM chunks").fetchone()[0] > 4
+    assert looked() == expected
+    assert [type(error) for error in repairs] == [Broken]
+
+
 @pytest.mark.proof
 @pytest.mark.parametrize("table", SHOWN)
 def test_no_column_of_the_index_can_change_an_answer(filled: Any, table: str) -> None:

@@ -215,3 +215,21 @@ def test_progress_counts_the_folders(two: Any) -> None:
     seen: list[tuple[int, int]] = []
     two.index.rebuild(lambda done, total: seen.append((done, total)))
     assert seen == [(1, 2), (2, 2)]
+
+
+def test_progress_is_told_within_a_long_run(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autotrack.index.ingest.BUNDLE_BYTES", 200_000)
+    hand = bench.journal("long").start()
+    for step in range(60_000):
+        hand.metrics(step, loss=1 / (step + 1))
+    hand.finish()
+    plain: list[float] = []
+    bench.index.sync(lambda done, total: plain.append(done / total), seal_seconds=0)
+    bench.index.sync()
+    sealed: list[float] = []
+    bench.index.rebuild(lambda done, total: sealed.append(done / total))
+    for seen in (plain, sealed):
+        assert len(seen) > 3
+        assert seen == sorted(seen)
+        assert seen[-1] == 1
+        assert 0 < seen[0] < 0.6

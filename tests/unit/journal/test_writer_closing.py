@@ -75,7 +75,7 @@ def test_a_line_that_comes_in_the_middle_of_one_that_the_disk_takes_in_parts_cos
             # The disk takes half of it: what comes next waits for the helper thread.
             run.update_config({"step": step})
             run.log({"loss": step}, step=step)
-        assert background.drain(20)
+        assert background.drain(60)
     assert late
     assert autotrack.get_run(run.id).history("loss")["loss"].values.tolist() == list(range(50))
     findings = verify(store).findings

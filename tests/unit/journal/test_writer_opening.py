@@ -52,7 +52,7 @@ class Opening:
         monkeypatch.setattr(segment, "begin", slow)
         self.thread = threading.Thread(target=log, args=(journal, 0))
         self.thread.start()
-        assert begun.wait(10)
+        assert begun.wait(60)
 
 
 def test_what_is_logged_while_another_thread_opens_the_file_is_in_it_when_the_call_returns(
@@ -74,7 +74,7 @@ def test_a_file_that_takes_long_to_be_opened_is_waited_for_once_and_the_helper_t
     woken: list[int] = []
     journal.on_waiting = lambda: woken.append(1)
     go = threading.Event()
-    other = Opening(journal, monkeypatch, lambda: go.wait(10))
+    other = Opening(journal, monkeypatch, lambda: go.wait(60))
     log(journal, 1)
     assert woken
     began = time.monotonic()

@@ -31,7 +31,7 @@ class Slow:
             return self._write(fd, data)
         file = os.dup(fd)  # what the descriptor stands for when the call begins
         self.begun.set()
-        assert self.go.wait(10)
+        assert self.go.wait(60)
         written = self._write(file, data)
         os.close(file)
         return written
@@ -40,7 +40,7 @@ class Slow:
         """A thread that is in the middle of writing this step's line."""
         thread = threading.Thread(target=log, args=(journal, step, self._mark.decode()))
         thread.start()
-        assert self.begun.wait(10)
+        assert self.begun.wait(60)
         return thread
 
 

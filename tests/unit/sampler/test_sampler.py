@@ -41,7 +41,7 @@ def test_the_report_says_what_is_read_and_why_there_are_no_gpus(script: Any) -> 
 
 
 def test_a_short_run_is_not_sampled(script: Any) -> None:
-    script(OPEN + "run.finish()\nbackground.drain(5)\ntime.sleep(1.2)", AUTOTRACK_INTERVAL="0.1")
+    script(OPEN + "run.finish()\nbackground.drain(60)\ntime.sleep(1.2)", AUTOTRACK_INTERVAL="0.1")
     assert script.samples() == []
 
 
