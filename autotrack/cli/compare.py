@@ -17,9 +17,10 @@ from autotrack.cli.output import (
     json_text,
     number_text,
 )
-from autotrack.cli.records import best_places, better, brief, differences, interest
+from autotrack.cli.records import best_places, brief, differences
 from autotrack.cli.screen import STATUS_STYLES, Screen
 from autotrack.cli.table import GAP, Cell, Column
+from autotrack.cli.words import better, interest
 
 if TYPE_CHECKING:
     from autotrack.index import RunRecord

@@ -16,9 +16,9 @@ from autotrack.cli.output import (
     number_text,
     value_text,
 )
-from autotrack.cli.records import better
 from autotrack.cli.screen import STATUS_STYLES, Screen
 from autotrack.cli.table import GAP, Column
+from autotrack.cli.words import better
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from autotrack.cli.context import refreshed
 from autotrack.cli.output import count_text, duration_text, matches, number_text, sparkline
-from autotrack.cli.records import interest
 from autotrack.cli.screen import STATUS_STYLES, Screen, terminal_size
 from autotrack.cli.table import Column
+from autotrack.cli.words import interest
 
 if TYPE_CHECKING:
     from rich.text import Text

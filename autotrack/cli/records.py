@@ -1,24 +1,14 @@
-"""What a run looks like in JSON, which metrics tell most, and which value is the better one."""
+"""What a run looks like in JSON, which of the metrics of some runs tell most, and which of several values are the best."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from autotrack.cli.columns import STATISTICS
+from autotrack.cli.words import interest, technical
 
 if TYPE_CHECKING:
     from autotrack.index import RunRecord
-
-_LESS_IS_BETTER = re.compile(
-    r"loss|err|mae\b|mse|rmse|mape|perplexity|ppl|nll|_time|time\b|latency|brier|divergence|fid\b|wer\b|cer\b|(^|[_/])rank_"
-)
-_TECHNICAL = re.compile(
-    r"(time|_ms|_seconds|runtime|per_second|flos|_index)(/|$)|(^|[_/])(rank|std)_|(^|[/.])(epoch|(global_)?step|lr|learning_rate|grad_norm)$"
-)
-_MORE_IS_BETTER = re.compile(
-    r"acc|score|f1|auc|precision|recall|r2|iou|dice|bleu|rouge|map\b|psnr|ssim|samples_per_second|reward|return"
-)
 
 
 def brief(run: "RunRecord") -> dict[str, Any]:
@@ -75,12 +65,6 @@ def statistics(metric: Any) -> dict[str, Any]:
     return {name: getattr(metric, name) for name in STATISTICS}
 
 
-def interest(key: str) -> tuple[bool, int, str]:
-    """What sorts metrics by how much they tell: validation and scores first, clocks and schedules late, ours last."""
-    quality = bool(re.search(r"val|eval|test", key)) + bool(better(key) and not _TECHNICAL.search(key))
-    return key.startswith("auto/"), 2 if _TECHNICAL.search(key) else -quality, key
-
-
 def interesting_metrics(runs: Iterable["RunRecord"], most: int = 4) -> list[str]:
     """The metrics that tell most in a list of runs: in many of them, on validation or scores; ours if no others."""
     seen: Counter[str] = Counter()
@@ -94,18 +78,8 @@ def interesting_metrics(runs: Iterable["RunRecord"], most: int = 4) -> list[str]
 
     wanted = sorted((key for key in seen if seen[key] * 8 >= often), key=rank)
     users = [key for key in wanted if not key.startswith("auto/")]
-    telling = [key for key in users if not _TECHNICAL.search(key)]
+    telling = [key for key in users if not technical(key)]
     return (telling or users or wanted)[:most]
-
-
-def better(key: str) -> str:
-    """Which value of a metric is the better one by its name: "min", "max", or "" where it does not say."""
-    word = key.lower()
-    if re.search(r"(^|[/_])std_", word):
-        return ""
-    if _LESS_IS_BETTER.search(word):
-        return "min"
-    return "max" if _MORE_IS_BETTER.search(word) else ""
 
 
 def best_places(values: Sequence[Any], direction: str) -> set[int]:

@@ -21,9 +21,10 @@ from autotrack.cli.output import (
     value_text,
 )
 from autotrack.cli.parameters import optional_run
-from autotrack.cli.records import best_places, better, complete, differences, interest, interesting_metrics
+from autotrack.cli.records import best_places, complete, differences, interesting_metrics
 from autotrack.cli.screen import STATUS_STYLES, Screen
 from autotrack.cli.table import Column
+from autotrack.cli.words import better, interest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from autotrack.cli.output import fitted
-from autotrack.cli.records import better, interest, interesting_metrics
+from autotrack.cli.records import interesting_metrics
+from autotrack.cli.words import better, interest
 
 Invoke = Callable[..., Any]
 Ids = dict[str, str]
@@ -141,12 +142,43 @@ def test_metrics_are_sorted_by_how_much_they_tell() -> None:
         "rank_test_score",
         "auto/loss",
     ]
-    assert [better(key) for key in ("rank_test_score", "std_test_score", "mean_test_score")] == [
-        "min",
-        "",
-        "max",
-    ]
     assert interesting_metrics([]) == []
+
+
+@pytest.mark.parametrize(
+    ("direction", "keys"),
+    [
+        (
+            "min",
+            (
+                "loss eval_loss train/loss_epoch valLoss MSELoss logloss merror error_rate val_mae rmse perplexity wer "
+                "fit_time step_time latency rank_test_score mean_squared_error"
+            ),
+        ),
+        (
+            "max",
+            (
+                "acc val_acc1 acc@5 top1_acc accuracy balanced_accuracy f1 eval_f1_macro F1Score roc_auc AUROC R2 r2_score mAP "
+                "metrics/mAP50-95(B) bleu4 rougeL psnr mean_test_score neg_mean_squared_error mean_test_neg_log_loss "
+                "episode_return auto/samples_per_second"
+            ),
+        ),
+        (
+            "",
+            (
+                "layer2/activation accumulated_steps interval mirror value conv_f1x1 grad_norm layer2/grad_norm/loss loss_weight "
+                "std_test_score reward_std returned lr epoch"
+            ),
+        ),
+    ],
+)
+def test_words_of_a_name_say_which_value_is_better_not_its_letters(direction: str, keys: str) -> None:
+    assert {key: better(key) for key in keys.split()} == dict.fromkeys(keys.split(), direction)
+
+
+def test_a_layers_number_is_no_score() -> None:
+    keys = ["interval", "layer0/size", "layer1/size", "layer2/size"]
+    assert sorted(keys, key=interest) == keys
 
 
 def test_a_long_decimal_loses_digits_and_never_its_end() -> None:
