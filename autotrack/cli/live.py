@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from autotrack.cli.context import refreshed
-from autotrack.cli.output import count_text, duration_text, matches, number_text, sparkline
+from autotrack.cli.output import count_text, curve_points, duration_text, matches, number_text, sparkline
 from autotrack.cli.screen import STATUS_STYLES, Screen, terminal_size
 from autotrack.cli.table import Column
 from autotrack.cli.words import interest
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from autotrack.index import Index, RunRecord
 
 _CURVE = 24
-_POINTS = 2 * _CURVE + 2
 
 
 def follow_on_screen(
@@ -62,7 +61,7 @@ def picture(record: "RunRecord", screen: Screen, patterns: Sequence[str], rows: 
         screen.line(("  no metrics yet", "dim"))
         return
     shown = keys[:rows]
-    history = record.history(keys=shown, max_points=_POINTS)
+    history = record.history(keys=shown, max_points=curve_points(_CURVE))
     name, last, curve = (
         Column("key", keep=True, middle=True, narrowest=24),
         Column("last", right=True, whole=True, keep=True),

@@ -212,11 +212,16 @@ def count_text(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def curve_points(width: int) -> int:
+    """To how many points a series is thinned out for a sparkline: each character has the extremes of a stretch of its own."""
+    return 4 * width + 2
+
+
 def sparkline(values: Sequence[float], width: int = 16, unicode: bool = True) -> str:
     """A series as one short text, one character a bucket of points.
 
-    A bucket shows its value that lies farthest from the series' mean, so a spike stays visible. A bucket with
-    a value that is not finite is `×` (`x` without Unicode).
+    A bucket shows the middle between its lowest and its highest value: noise does not hide the course, and a spike stays visible.
+    A bucket with a value that is not finite is `×` (`x` without Unicode).
     """
     bars, bad = (_BARS, "×") if unicode else (_ASCII_BARS, "x")
     finite = [value for value in values if math.isfinite(value)]
@@ -225,16 +230,15 @@ def sparkline(values: Sequence[float], width: int = 16, unicode: bool = True) ->
     if not finite:
         return bad * min(len(values), width)
     low, high = min(finite), max(finite)
-    middle = math.fsum(value / len(finite) for value in finite)
-    return "".join(_bar(bucket, low, high, middle, bars, bad) for bucket in _buckets(values, width))
+    return "".join(_bar(bucket, low, high, bars, bad) for bucket in _buckets(values, width))
 
 
-def _bar(bucket: Sequence[float], low: float, high: float, middle: float, bars: str, bad: str) -> str:
+def _bar(bucket: Sequence[float], low: float, high: float, bars: str, bad: str) -> str:
     if not all(math.isfinite(value) for value in bucket):
         return bad
     if high == low:
         return bars[3]
-    value = max(bucket, key=lambda one: abs(one / 2 - middle / 2))
+    value = min(bucket) / 2 + max(bucket) / 2
     share = (value / 2 - low / 2) / (high / 2 - low / 2)
     return bars[min(int(share * len(bars)), len(bars) - 1)]
 

@@ -1,5 +1,7 @@
 """`autotrack show`: everything that the record of one run has."""
 
+import re
+from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,6 +11,7 @@ from autotrack.cli.output import (
     age_text,
     clean,
     count_text,
+    curve_points,
     duration_text,
     flatten,
     json_text,
@@ -33,11 +36,12 @@ if TYPE_CHECKING:
 
 ROWS = 40
 _CURVE = 16
-_POINTS = 2 * _CURVE + 2
 _DETAILS = frozenset(
     "argv implementation prefix virtualenv digest size fingerprint cached interval gpu_why".split()
 )
 """Facts of the environment that are shown with --all only."""
+_A_SECOND = ("disk.read", "disk.write", "net.sent", "net.recv")
+_BYTES = re.compile(r"system/(memory|process\.rss|gpu\.\w+\.memory|(disk|net)\.\w+)")
 
 
 def command(
@@ -135,6 +139,7 @@ class Page:
             if not self.everything:
                 flat = {key: _short(key, value) for key, value in flat.items() if key not in _DETAILS}
             if flat and self.everything:
+                flat = {key: _in_a_unit(key, value) for key, value in flat.items()}
                 self.screen.heading(_title(what))
                 self._pairs(flat)
             elif flat:
@@ -174,7 +179,7 @@ class Page:
         self._more(len(keys) - len(self._first(keys)))
 
     def _metric_table(self, keys: list[str]) -> None:
-        history = self.run.history(keys=keys, max_points=_POINTS)
+        history = self.run.history(keys=keys, max_points=curve_points(_CURVE))
         wide = 12 if self.screen.width < 80 else _CURVE
         name = Column("key", keep=True, middle=True, narrowest=24)
         curve = Column("curve", narrowest=wide)
@@ -188,11 +193,11 @@ class Page:
             values = [float(value) for value in history[key].values] if key in history else []
             curve.add(sparkline(values, wide, self.screen.unicode) if len(values) > 1 else "", "cyan")
             for title in ("last", "min", "max", "mean"):
-                numbers[title].add(number_text(getattr(metric, title)))
+                numbers[title].add(_reading(key, getattr(metric, title)))
             numbers["points"].add(metric.count)
             numbers["not finite"].add(metric.nonfinite or "-", "yellow" if metric.nonfinite else "")
             first, last = metric.first_step, metric.last_step
-            numbers["steps"].add(f"{first}" if first == last else f"{first}-{last}")
+            numbers["steps"].add(number_text(first) if first == last else f"{first}-{last}")
         numbers["last"].keep = True
         titles = ["min", "max", "mean", "points", "steps"]
         if any(self.run.metrics[key].nonfinite for key in keys):
@@ -395,6 +400,18 @@ def _short(key: str, value: Any) -> Any:
     """A long list as its length, an amount of memory or disk in a unit."""
     if isinstance(value, list) and len(value) > 8:
         return f"{len(value)} entries (--all)"
+    return _in_a_unit(key, value)
+
+
+def _reading(key: str, value: float | None) -> str:
+    """A value of a metric; what counts bytes of the machine has a unit (docs/json.md)."""
+    if value is None or not isfinite(value) or not _BYTES.fullmatch(key):
+        return number_text(value)
+    return size_text(int(value)) + ("/s" if key.endswith(_A_SECOND) else "")
+
+
+def _in_a_unit(key: str, value: Any) -> Any:
+    """An amount of memory or disk with its unit."""
     if isinstance(value, int) and value >= 2**20 and ("memory" in key or "disk" in key):
         return size_text(value)
     return value

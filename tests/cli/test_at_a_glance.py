@@ -93,6 +93,23 @@ def test_the_environment_is_a_line_each_and_sections_with_all(invoke: Invoke, gl
     assert "\nPython\n" in whole
 
 
+def test_bytes_of_the_machine_have_a_unit_and_samples_no_step(invoke: Invoke, store: Path) -> None:
+    import autotrack
+
+    run = autotrack.init(project="p")
+    sample = {"memory": 2.5 * 2**30, "process.rss": 3.0 * 2**20, "net.sent": 2048.0, "memory_percent": 12.5}
+    run.event("s", {f"system/{name}": value for name, value in sample.items()})
+    run.finish()
+    shown = invoke("show", "--all").stdout
+    rows = {line.split()[0]: line.split()[1:] for line in shown.splitlines() if line.startswith("  system/")}
+    assert rows["system/memory"][:2] == ["2.5", "GiB"]
+    assert rows["system/process.rss"][:2] == ["3.0", "MiB"]
+    assert rows["system/net.sent"][:2] == ["2.0", "KiB/s"]
+    assert rows["system/memory_percent"][0] == "12.5"
+    assert {row[-1] for row in rows.values()} == {"-"}
+    assert re.search(r"\n  memory_total +[\d.]+ GiB\n", shown)
+
+
 def test_a_value_that_is_none_is_not_a_missing_one(invoke: Invoke, glance: Path) -> None:
     shown = invoke("--store", glance, "compare", "aaaa", "bbbb").stdout
     rows = {line.split()[0]: line.split()[1:] for line in shown.splitlines() if line.strip()}

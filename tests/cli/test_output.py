@@ -124,11 +124,18 @@ def test_ages() -> None:
     assert age_text(now + timedelta(hours=30), now).startswith("2026-03-")
 
 
+def test_noise_does_not_hide_the_course_of_a_sparkline() -> None:
+    falls = [2 * 0.99**step + (-1) ** step * 0.3 for step in range(1000)]
+    assert sparkline(falls) == "▆▄▃▂▂▂▂▁▁▁▁▁▁▁▁▁"
+    assert sparkline([(-1.0) ** step for step in range(1000)]) == "▅" * 16
+
+
 def test_a_sparkline_shows_course_spike_and_what_is_not_finite() -> None:
     assert sparkline([0, 1, 2, 3, 4, 5, 6, 7]) == "▁▂▃▄▅▆▇█"
     assert sparkline([0, 1, 2, 3, 4, 5, 6, 7], unicode=False) == "_.-~=+*#"
     assert sparkline([1.0] * 3) == "▄▄▄"
-    assert sparkline([0.0] * 500 + [1.0] + [0.0] * 500, 10).count("█") == 1
+    assert sparkline([0.0] * 500 + [1.0] + [0.0] * 500, 10) == "▁▁▁▁▁▅▁▁▁▁"
+    assert sparkline([1.0] * 500 + [0.0] + [1.0] * 500, 10) == "█████▅████"
     assert sparkline([1.0, math.nan, 2.0]) == "▁×█"
     assert sparkline([math.inf, math.nan], unicode=False) == "xx"
     assert sparkline([]) == ""
