@@ -2,7 +2,7 @@
 
 import pickle
 from contextlib import suppress
-from time import perf_counter
+from time import thread_time
 from typing import Any
 
 from autotrack.callback import AutoTrack
@@ -22,12 +22,12 @@ class _TooMuch(Exception):
 
 
 class _Bounded:
-    """Takes what is written to it, up to a size and a time."""
+    """Takes what is written to it, up to a size and a time of this thread's, so that a busy machine keeps no model out."""
 
     def __init__(self, seconds: float) -> None:
         self._parts: list[bytes] = []
         self._size = 0
-        self._until = perf_counter() + seconds
+        self._until = thread_time() + seconds
         self._seconds = seconds
 
     def write(self, data: Any) -> int:
@@ -36,7 +36,7 @@ class _Bounded:
         self._size += size
         if self._size > MOST_BYTES:
             raise _TooMuch(f"it takes more than {MOST_BYTES >> 20} MiB")
-        if perf_counter() > self._until:
+        if thread_time() > self._until:
             raise _TooMuch(f"pickling it takes more than {self._seconds * 1e3:.0f} ms, a tenth of the fit")
         self._parts.append(bytes(data))
         return size
@@ -85,8 +85,8 @@ def _without_ours(reduced: Any) -> Any:
 
 
 def pickled(estimator: Any, fit_seconds: float) -> tuple[bytes | None, str | None]:
-    """The estimator as a pickle; or None, and why: it cannot be pickled, is larger than 16 MiB, or takes more than 0.25 s or a tenth
-    of the fit (5 ms at least).
+    """The estimator as a pickle; or None, and why: it cannot be pickled, is larger than 16 MiB, or takes more than 0.25 s of this
+    thread's time, or a tenth of the fit (5 ms at least).
     """
     target = _Bounded(max(_LEAST_SECONDS, min(_SECONDS, _SHARE_OF_FIT * fit_seconds)))
 

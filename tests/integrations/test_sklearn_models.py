@@ -1,5 +1,6 @@
 """A fitted scikit-learn model is kept, as nobody else saves it."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,14 @@ class Stubborn(ClassifierMixin, BaseEstimator):
 
     def predict(self, x: Any) -> Any:
         return np.zeros(len(x))
+
+
+class Waits(LogisticRegression):
+    """Takes its time to be pickled, without doing anything, as on a machine that others keep busy."""
+
+    def __getstate__(self) -> Any:
+        time.sleep(0.1)
+        return super().__getstate__()
 
 
 class Huge(Stubborn):
@@ -113,6 +122,12 @@ def test_a_model_that_takes_long_to_pickle_is_left_out_and_said_to_be(
     assert only_run().checkpoints == []
     status, why = report(only_run())
     assert (status, str(why).partition(" more than ")[0]) == ("skipped", "pickling it takes")
+
+
+def test_time_that_others_take_keeps_no_model_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autotrack.integrations._sklearn_model._LEAST_SECONDS", 0.02)
+    Waits(max_iter=200).fit(X, Y)
+    assert report(only_run()) == ("captured", None)
 
 
 def test_log_model_false_keeps_none(monkeypatch: pytest.MonkeyPatch) -> None:
