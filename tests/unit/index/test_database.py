@@ -177,6 +177,8 @@ def test_threads_and_forked_processes_ask_for_themselves(
         assert list(pool.map(lambda _: len(autotrack.runs()), range(20))) == [3] * 20
     with multiprocessing.get_context("fork").Pool(3) as processes:
         assert processes.map(_count, range(6)) == [3] * 6
+        processes.close()
+        processes.join()
 
 
 def _first_time(series: Any, barrier: threading.Barrier) -> float:
