@@ -76,7 +76,8 @@ def picture(record: "RunRecord", screen: Screen, patterns: Sequence[str], rows: 
         metric = record.metrics[key]
         name.add(key)
         last.add(number_text(metric.last))
-        curve.add(sparkline([float(value) for value in history[key].values], _CURVE, screen.unicode), "cyan")
+        course = history[key]
+        curve.add(sparkline(course.values.tolist(), _CURVE, screen.unicode, course.steps.tolist()), "cyan")
         low.add(number_text(metric.min))
         high.add(number_text(metric.max))
         step.add(number_text(metric.last_step))

@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from typing import Any
 
 ELLIPSIS = "…"
@@ -213,12 +214,14 @@ def count_text(number: int, noun: str, plural: str | None = None) -> str:
 
 
 def curve_points(width: int) -> int:
-    """To how many points a series is thinned out for a sparkline: each character has the extremes of a stretch of its own."""
-    return 4 * width + 2
+    """To how many points a series is thinned out for a sparkline: each character has the extremes of its stretch."""
+    return 2 * width + 2
 
 
-def sparkline(values: Sequence[float], width: int = 16, unicode: bool = True) -> str:
-    """A series as one short text, one character a bucket of points.
+def sparkline(
+    values: Sequence[float], width: int = 16, unicode: bool = True, steps: Sequence[int] | None = None
+) -> str:
+    """A series as one short text, one character a bucket of points: of equal parts of the steps where each part has any.
 
     A bucket shows the middle between its lowest and its highest value: noise does not hide the course, and a spike stays visible.
     A bucket with a value that is not finite is `×` (`x` without Unicode).
@@ -230,7 +233,7 @@ def sparkline(values: Sequence[float], width: int = 16, unicode: bool = True) ->
     if not finite:
         return bad * min(len(values), width)
     low, high = min(finite), max(finite)
-    return "".join(_bar(bucket, low, high, bars, bad) for bucket in _buckets(values, width))
+    return "".join(_bar(bucket, low, high, bars, bad) for bucket in _buckets(values, width, steps))
 
 
 def _bar(bucket: Sequence[float], low: float, high: float, bars: str, bad: str) -> str:
@@ -243,10 +246,17 @@ def _bar(bucket: Sequence[float], low: float, high: float, bars: str, bad: str) 
     return bars[min(int(share * len(bars)), len(bars) - 1)]
 
 
-def _buckets(values: Sequence[float], width: int) -> Iterable[Sequence[float]]:
+def _buckets(values: Sequence[float], width: int, steps: Sequence[int] | None) -> Sequence[Sequence[float]]:
     count = min(len(values), width)
-    for place in range(count):
-        yield values[place * len(values) // count : (place + 1) * len(values) // count]
+    if steps is not None:
+        low, span = min(steps), max(steps) - min(steps) + 1
+        parts: list[list[float]] = [[] for _ in range(count)]
+        for step, value in zip(steps, values, strict=True):
+            parts[(step - low) * count // span].append(value)
+        if all(parts):
+            return parts
+    edges = [place * len(values) // count for place in range(count + 1)]
+    return [values[start:end] for start, end in pairwise(edges)]
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -190,8 +190,9 @@ class Page:
         for key in keys:
             metric = self.run.metrics[key]
             name.add(key)
-            values = [float(value) for value in history[key].values] if key in history else []
-            curve.add(sparkline(values, wide, self.screen.unicode) if len(values) > 1 else "", "cyan")
+            course = history[key]
+            values, steps = course.values.tolist(), course.steps.tolist()
+            curve.add(sparkline(values, wide, self.screen.unicode, steps) if len(values) > 1 else "", "cyan")
             for title in ("last", "min", "max", "mean"):
                 numbers[title].add(_reading(key, getattr(metric, title)))
             numbers["points"].add(metric.count)

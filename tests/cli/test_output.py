@@ -127,6 +127,12 @@ def test_ages() -> None:
 def test_noise_does_not_hide_the_course_of_a_sparkline() -> None:
     falls = [2 * 0.99**step + (-1) ** step * 0.3 for step in range(1000)]
     assert sparkline(falls) == "▆▄▃▂▂▂▂▁▁▁▁▁▁▁▁▁"
+    steps = [*range(100), 1000]
+    assert (
+        sparkline([*[0.0, 1.0] * 50, 0.5], 4, steps=steps) == sparkline([*[0.0, 1.0] * 50, 0.5], 4) == "▅▅▅▅"
+    )
+    halves = [0, *range(1, 500, 100), *range(500, 1000, 250), 999]
+    assert sparkline([0.0] * 6 + [1.0] * 3, 2, steps=halves) == "▁█"
     assert sparkline([(-1.0) ** step for step in range(1000)]) == "▅" * 16
 
 
