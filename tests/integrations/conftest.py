@@ -4,6 +4,7 @@ import importlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 from zlib import crc32
 
 import pytest
@@ -36,6 +37,12 @@ def arm(request: pytest.FixtureRequest) -> Iterator[Callable[[], list[Any]]]:
     getattr(autotrack, request.module.FRAMEWORK).autolog()
     yield list
     autotrack.autolog(disable=True)
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No AutoTrack of another test counts. Some are never freed: scikit-learn keeps the hooks whose signatures it has asked for."""
+    monkeypatch.setattr("autotrack.callback._live", WeakSet())
 
 
 @pytest.fixture

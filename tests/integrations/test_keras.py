@@ -1,6 +1,5 @@
 """Keras on torch (and once on JAX): what is recorded equals what Keras computes, and the training is the untracked one."""
 
-import gc
 import os
 import random
 import threading
@@ -319,8 +318,7 @@ def test_warns_of_nothing_that_keras_does_not_warn_of(store, arm, recwarn):
     assert only_run().config["compile"]["loss"] == "<lambda>"
 
 
-def test_autolog_switched_off_restores_the_originals(store):
-    gc.collect()
+def test_autolog_switched_off_restores_the_originals(store, alone):
     autotrack.autolog()
     autotrack.autolog(disable=True)
     assert "fit" not in vars(keras.Model)

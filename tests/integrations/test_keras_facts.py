@@ -221,8 +221,7 @@ def test_mixed_precision_and_a_scaled_loss_are_recorded(store, arm):
     assert run.config["optimizer"]["inner_optimizer"]["learning_rate"] == 0.25
 
 
-def test_the_first_fit_of_a_process_is_watched_below_the_shell_that_keras_has_put_around_it(store):
-    gc.collect()
+def test_the_first_fit_of_a_process_is_watched_below_the_shell_that_keras_has_put_around_it(store, alone):
     autotrack.autolog()
     autotrack.autolog(disable=True)
     before = keras.Model.__mro__[1:]

@@ -1,6 +1,5 @@
 """Lightning under `autolog()`: which trainers it serves, and that it goes without a trace."""
 
-import gc
 import importlib
 
 import pytest
@@ -57,9 +56,8 @@ def test_callbacks_in_every_form_are_taken_and_a_list_that_is_used_twice_is_left
 
 
 @both_names
-def test_autolog_switched_off_restores_the_originals(store, pl):
+def test_autolog_switched_off_restores_the_originals(store, alone, pl):
     connector = importlib.import_module(f"{pl.__name__}.trainer.connectors.logger_connector.logger_connector")
-    gc.collect()
     autotrack.autolog()
     autotrack.autolog(disable=True)
     owners = {

@@ -169,7 +169,7 @@ def test_an_autotrack_beside_autolog_notes_it_once(train: Callable[..., None]) -
 
 
 def test_with_autolog_and_the_last_autotrack_the_functions_that_load_are_given_back(
-    store: Path, monkeypatch: pytest.MonkeyPatch
+    store: Path, alone: None
 ) -> None:
     from lightning.pytorch.core import saving
     from transformers import PreTrainedModel
@@ -178,7 +178,6 @@ def test_with_autolog_and_the_last_autotrack_the_functions_that_load_are_given_b
         known = vars(PreTrainedModel)
         return [saving._load_from_checkpoint, known["from_pretrained"], known["save_pretrained"]]
 
-    monkeypatch.setattr(callback, "_live", WeakSet())  # other tests may have left some
     autotrack.autolog()
     autotrack.autolog(disable=True)
     before = now()
