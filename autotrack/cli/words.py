@@ -24,10 +24,8 @@ def better(key: str) -> str:
     words = _words(key)
     if not words.isdisjoint(_NEITHER):
         return ""
-    if "neg" in words:  # scikit-learn's scorers: neg_mean_squared_error
-        return "max"
     if any(map(_LESS.fullmatch, words)) or re.search(r"(^|[_/])rank_", key.lower()):
-        return "min"
+        return "max" if "neg" in words else "min"  # scikit-learn's scorers: neg_mean_squared_error
     return "max" if any(map(_MORE.fullmatch, words)) or "samples_per_second" in key else ""
 
 

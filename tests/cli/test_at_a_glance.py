@@ -184,7 +184,7 @@ def test_metrics_are_sorted_by_how_much_they_tell() -> None:
             "",
             (
                 "layer2/activation accumulated_steps interval mirror value conv_f1x1 grad_norm layer2/grad_norm/loss loss_weight "
-                "std_test_score reward_std returned lr epoch"
+                "std_test_score reward_std returned neg_samples lr epoch"
             ),
         ),
     ],
