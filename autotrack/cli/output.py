@@ -5,6 +5,7 @@ Nothing here imports Rich; `screen` puts the text on the terminal.
 
 import json
 import math
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from typing import Any
 ELLIPSIS = "…"
 _BARS = "▁▂▃▄▅▆▇█"
 _ASCII_BARS = "_.-~=+*#"
+_BYTES = re.compile(r"system/(memory|process\.rss|gpu\.\w+\.memory|(?P<rate>(disk|net)\.\w+))")
 _JOINERS = "\u200c\u200d"
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -206,6 +208,21 @@ def size_text(size: int | None) -> str:
         if amount < 1024:
             return f"{amount:.1f} {unit}"
     return f"{amount / 1024:.1f} PiB"
+
+
+def in_a_unit(key: str, value: Any) -> Any:
+    """A fact of the environment; an amount of memory or disk with its unit."""
+    if isinstance(value, int) and value >= 2**20 and ("memory" in key or "disk" in key):
+        return size_text(value)
+    return value
+
+
+def reading_text(key: str, value: float | None) -> str:
+    """A value of a metric; what counts bytes of the machine has a unit (docs/json.md)."""
+    found = _BYTES.fullmatch(key)
+    if value is None or found is None or not math.isfinite(value):
+        return number_text(value)
+    return size_text(int(value)) + ("/s" if found["rate"] else "")
 
 
 def count_text(number: int, noun: str, plural: str | None = None) -> str:

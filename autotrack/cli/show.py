@@ -1,7 +1,5 @@
 """`autotrack show`: everything that the record of one run has."""
 
-import re
-from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,9 +12,11 @@ from autotrack.cli.output import (
     curve_points,
     duration_text,
     flatten,
+    in_a_unit,
     json_text,
     nanoseconds_text,
     number_text,
+    reading_text,
     size_text,
     sparkline,
     text_width,
@@ -40,8 +40,6 @@ _DETAILS = frozenset(
     "argv implementation prefix virtualenv digest size fingerprint cached interval gpu_why".split()
 )
 """Facts of the environment that are shown with --all only."""
-_A_SECOND = ("disk.read", "disk.write", "net.sent", "net.recv")
-_BYTES = re.compile(r"system/(memory|process\.rss|gpu\.\w+\.memory|(disk|net)\.\w+)")
 
 
 def command(
@@ -139,7 +137,7 @@ class Page:
             if not self.everything:
                 flat = {key: _short(key, value) for key, value in flat.items() if key not in _DETAILS}
             if flat and self.everything:
-                flat = {key: _in_a_unit(key, value) for key, value in flat.items()}
+                flat = {key: in_a_unit(key, value) for key, value in flat.items()}
                 self.screen.heading(_title(what))
                 self._pairs(flat)
             elif flat:
@@ -194,7 +192,7 @@ class Page:
             values, steps = course.values.tolist(), course.steps.tolist()
             curve.add(sparkline(values, wide, self.screen.unicode, steps) if len(values) > 1 else "", "cyan")
             for title in ("last", "min", "max", "mean"):
-                numbers[title].add(_reading(key, getattr(metric, title)))
+                numbers[title].add(reading_text(key, getattr(metric, title)))
             numbers["points"].add(metric.count)
             numbers["not finite"].add(metric.nonfinite or "-", "yellow" if metric.nonfinite else "")
             first, last = metric.first_step, metric.last_step
@@ -401,18 +399,4 @@ def _short(key: str, value: Any) -> Any:
     """A long list as its length, an amount of memory or disk in a unit."""
     if isinstance(value, list) and len(value) > 8:
         return f"{len(value)} entries (--all)"
-    return _in_a_unit(key, value)
-
-
-def _reading(key: str, value: float | None) -> str:
-    """A value of a metric; what counts bytes of the machine has a unit (docs/json.md)."""
-    if value is None or not isfinite(value) or not _BYTES.fullmatch(key):
-        return number_text(value)
-    return size_text(int(value)) + ("/s" if key.endswith(_A_SECOND) else "")
-
-
-def _in_a_unit(key: str, value: Any) -> Any:
-    """An amount of memory or disk with its unit."""
-    if isinstance(value, int) and value >= 2**20 and ("memory" in key or "disk" in key):
-        return size_text(value)
-    return value
+    return in_a_unit(key, value)

@@ -36,8 +36,10 @@ def technical(key: str) -> bool:
 
 def interest(key: str) -> tuple[bool, int, str]:
     """What sorts metrics by how much they tell: validation and scores first, clocks and schedules late, ours last."""
-    quality = any(map(_HELD_OUT.fullmatch, _words(key))) + bool(better(key) and not technical(key))
-    return key.startswith("auto/"), 2 if technical(key) else -quality, key
+    ours = key.startswith("auto/")
+    if technical(key):
+        return ours, 2, key
+    return ours, -any(map(_HELD_OUT.fullmatch, _words(key))) - bool(better(key)), key
 
 
 def _words(key: str) -> set[str]:
