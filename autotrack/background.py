@@ -13,6 +13,7 @@ from threading import get_ident
 from time import monotonic, sleep
 from typing import Any
 
+from autotrack.gil import turn
 from autotrack.guard import guarded
 
 PAUSE_SECONDS = 0.1
@@ -85,6 +86,7 @@ class Helper:
         """Hand in a job or a task; `quietly`: the thread is woken only if it would not come by itself in time."""
         self.jobs.append(job)
         if self._resting or not quietly:
+            turn.expect()
             try:
                 self._bell.release()
             except RuntimeError:  # it rings already
@@ -109,6 +111,7 @@ class Helper:
             while not self._over():
                 self._next()
         finally:
+            turn.never()
             self._succeed()
 
     def _plan_interrupted(self) -> None:
@@ -138,10 +141,18 @@ class Helper:
         if not self._resting:
             most = min(most, SOON_SECONDS)
         if not self.jobs:  # else they were put there quietly before this thread was seen to rest
-            self._bell.acquire(timeout=max(0.0, most) if most < inf else -1)
+            self._rest(most)
         self._resting = False
 
+    def _rest(self, most: float) -> None:
+        if most == inf:
+            turn.never()
+        else:
+            turn.expect(max(0.0, most))
+        self._bell.acquire(timeout=max(0.0, most) if most < inf else -1)
+
     def _take(self, job: Callable[[], object] | Task) -> None:
+        turn.taken()
         if isinstance(job, Task):
             self._tasks.append(job)
             if job.due == inf:
@@ -164,6 +175,7 @@ class Helper:
 
     def _call(self, task: Task) -> None:
         function, task.due = task.function, inf
+        turn.taken()
         if function is not None:
             with guarded("work on the helper thread"):
                 function()
@@ -177,7 +189,9 @@ class Helper:
             if task is not None and task.due <= now:
                 self._call(task)
             else:
-                sleep(min(until, until if task is None else task.due) - now)
+                seconds = min(until, until if task is None else task.due) - now
+                turn.expect(seconds)
+                sleep(seconds)
 
     def breathe(self) -> None:
         """Do what is due and what waits, and come back. A job that is done meanwhile lets only what is due pass: however many
@@ -319,6 +333,7 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     _state["helper"] = Helper()
+    turn.never()
     _held.clear()
 
 

@@ -24,6 +24,7 @@ from autotrack.ending import (
     write_out,
 )
 from autotrack.errors import NotScalar
+from autotrack.gil import turn
 from autotrack.guard import attempt, guarded, warn
 from autotrack.journal.format import encode
 from autotrack.journal.pace import SLOW_NS
@@ -173,8 +174,8 @@ class Run(Attachments, ReadBack):
         self.last_logged = end = monotonic_ns()
         took = end - start
         journal.own_ns += took
-        if took > SLOW_NS:
-            journal.slow(seq, took)
+        if took > SLOW_NS or end > turn.due:
+            journal.after(seq, took, end)
 
     def update_config(self, values: Mapping[str, Any], source: str = "user") -> None:
         """Merge settings into the config; nested mappings are merged, secrets redacted, anything else than JSON copied as text."""

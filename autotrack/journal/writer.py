@@ -16,6 +16,7 @@ from pathlib import Path
 from time import monotonic, monotonic_ns
 from typing import Any
 
+from autotrack.gil import turn
 from autotrack.journal.format import SEGMENT_BYTES, encode
 from autotrack.journal.heading import first_line, new_stem
 from autotrack.journal.loss import gap, tell_of_the_rest, tell_of_waiting
@@ -144,9 +145,10 @@ class Journal:
             if not self._suspended:  # then nobody is on the way to write it
                 self.on_waiting()
         ended = monotonic_ns()
-        self.own_ns += ended - started
-        if ended - started > SLOW_NS and fd is not None:
-            self.slow(seq, ended - started)
+        took = ended - started
+        self.own_ns += took
+        if took > SLOW_NS or ended > turn.due:
+            self.after(seq, took if fd is not None else 0, ended)
 
     def keep(self, kind: str, *body: Any) -> None:
         """An event that `settle` writes: the caller does not touch the disk."""
@@ -172,7 +174,14 @@ class Journal:
         """The disk does not answer: lines wait in the ring."""
         self._suspend("the disk does not answer", quiet=True)
 
-    def slow(self, seq: int, took: int) -> None:
+    def after(self, seq: int, took: int, now: int) -> None:
+        """What follows an event: was the disk slow, does the helper thread wait for the interpreter?"""
+        if took > SLOW_NS:
+            self._slow(seq, took)
+        if now > turn.due:
+            turn.give(now)
+
+    def _slow(self, seq: int, took: int) -> None:
         """The write of this event took more than 5 ms; after several in a row the next ones are looked at more closely."""
         if self._pace.alarming(seq, took):
             with self._state:

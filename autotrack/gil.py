@@ -1,0 +1,49 @@
+"""Hands the interpreter's lock (the GIL) to the helper thread where a training gives it up too briefly for that.
+
+Who waits for the lock asks for it once nobody has given it up for a switch interval, 5 ms by default (CPython, `take_gil` in
+Python/ceval_gil.c). A training that logs more often gives it up at each `write(2)`, for a microsecond: the waiting thread is woken,
+comes too late, and waits anew, for seconds. Each waking costs the training some 20 µs, and what waits is written and synced late.
+"""
+
+from threading import get_ident
+from time import monotonic_ns, sleep
+
+PATIENCE_NS = 2_000_000
+PAUSE_SECONDS = 50e-6
+_NEVER = 1 << 62
+
+
+class Turn:
+    """When the helper thread is next expected to run, and the short pause of a caller that lets it."""
+
+    __slots__ = ("_helper", "_since", "due")
+
+    def __init__(self) -> None:
+        self.never()
+
+    def never(self) -> None:
+        """The helper thread rests until it is woken, or there is none."""
+        self._helper = -1
+        self._since = self.due = _NEVER
+
+    def expect(self, seconds: float = 0.0) -> None:
+        """From so many seconds on the helper thread has something to do: on whatever thread that is known."""
+        self._since = monotonic_ns() + int(min(seconds, 1e9) * 1e9)
+        self.due = self._since + PATIENCE_NS
+
+    def taken(self) -> None:
+        """On the helper thread: it runs, and will want the lock again after each of its system calls."""
+        self._helper = get_ident()
+        self.expect()
+
+    def give(self, now: int) -> None:
+        """Pause for a moment, as `now` (monotonic nanoseconds) is behind `due`; the longer in vain, the more rarely."""
+        if get_ident() == self._helper:
+            return
+        since = self._since
+        sleep(PAUSE_SECONDS)
+        if self._since == since:
+            self.due = now + max(PATIENCE_NS, (now - since) // 8)
+
+
+turn = Turn()

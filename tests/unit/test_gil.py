@@ -1,0 +1,83 @@
+"""The helper thread gets the interpreter's lock from a training that gives it up for a microsecond a step only."""
+
+import os
+import threading
+import types
+from time import monotonic_ns
+
+import pytest
+
+import autotrack
+from autotrack import background
+from autotrack.gil import PATIENCE_NS, Turn, turn
+
+
+def compute() -> int:
+    """Half a millisecond of nothing but the interpreter."""
+    return sum(number & 7 for number in range(10_000))
+
+
+@pytest.mark.parametrize("way", ["short", "long"])
+def test_the_helper_thread_is_not_kept_waiting_by_who_logs_all_the_time(way: str) -> None:
+    run = autotrack.init(project="gil")
+    assert background.drain(60)
+    done = threading.Event()
+
+    def works() -> None:
+        for _ in range(200):
+            os.stat(".")  # wants the lock anew behind each call
+        done.set()
+
+    background.submit(works)
+    steps = 0
+    while not done.is_set() and steps < 3_000:
+        compute()
+        run.log({"loss": 0.5} if way == "short" else types.MappingProxyType({"loss": 0.5}), steps)
+        steps += 1
+    run.finish()
+    assert done.is_set()
+
+
+def test_a_pause_that_nobody_takes_is_made_more_and_more_rarely() -> None:
+    own = Turn()
+    own.expect()
+    pauses, now = 0, own.due
+    last = now + 60 * 10**9
+    while now < last:
+        now = own.due + 1
+        own.give(now)
+        pauses += 1
+    assert 10 < pauses < 120
+
+
+def test_no_pause_is_due_once_the_helper_thread_rests() -> None:
+    assert background.drain(60)
+    own = Turn()
+    assert own.due > monotonic_ns() + 10**15
+    own.expect(1.0)
+    assert own.due > monotonic_ns() + 900_000_000
+    own.taken()
+    assert own.due <= monotonic_ns() + PATIENCE_NS
+    own.never()
+    assert own.due > monotonic_ns() + 10**15
+
+
+def test_the_helper_thread_itself_never_pauses() -> None:
+    seen: list[int] = []
+
+    def looks() -> None:
+        before = turn.due
+        turn.give(before + 1)
+        seen.append(turn.due - before)
+
+    background.submit(looks)
+    assert background.drain(60)
+    assert seen == [0]
+
+
+def test_a_forked_child_expects_no_thread_of_its_parent() -> None:
+    turn.expect()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if turn.due > monotonic_ns() + 10**15 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
