@@ -4,8 +4,10 @@ Those of Lightning, transformers and Keras end when they have been watched for l
 time, and CPU of the process with all its threads (µs). scikit-learn's returns the time of a fit (ms).
 """
 
+import json
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +15,8 @@ from switching import Logging, Recording, Switched
 
 ALONE = "log() alone"
 """A bare training with one call of `Run.log` a step, of as many values as `AutoTrack` records: what no adapter can go below."""
+LINE = "JSON line"
+"""A bare training with one `json.dumps` line a step, of the same values, to a buffered file: the floor of the trackers' table."""
 OURS = ("bare", "autotrack", ALONE)
 """These take part in every round."""
 VARIANTS = {
@@ -20,13 +24,14 @@ VARIANTS = {
         "bare",
         "autotrack",
         ALONE,
+        LINE,
         "CSVLogger",
         "TensorBoardLogger",
         "MLFlowLogger",
         "mlflow autolog",
     ),
-    "transformers": ("bare", "autotrack", ALONE, "tensorboard", "mlflow"),
-    "keras": ("bare", "autotrack", ALONE, "mlflow autolog"),
+    "transformers": ("bare", "autotrack", ALONE, LINE, "tensorboard", "mlflow"),
+    "keras": ("bare", "autotrack", ALONE, LINE, "mlflow autolog"),
     "sklearn": ("bare", "autotrack", "mlflow autolog", "mlflow autolog, log_models"),
 }
 RECORDED = {
@@ -86,17 +91,25 @@ class Watched:
         }
 
 
-def watched(framework: str, variant: str, length: Length) -> Any:
-    """For a training; with `log() alone` each step logs."""
-    if variant not in ("autotrack", ALONE):
+def watched(framework: str, variant: str, length: Length, folder: Path) -> Any:
+    """For a training; with `log() alone` and `JSON line` each step writes as many values as `AutoTrack` records there."""
+    if variant not in ("autotrack", ALONE, LINE):
         return Watched(length)
     if variant == "autotrack":
         return Switched(length.settle, length.switched, Recording())
     import autotrack
 
-    run = autotrack.init(project="benchmark")
     values = {name: (place + 1) / 7 for place, name in enumerate(RECORDED[framework])}
+    if variant == LINE:
+        return Logging(length.settle, length.switched, lines(folder / "lines.jsonl", values))
+    run = autotrack.init(project="benchmark")
     return Logging(length.settle, length.switched, lambda step: run.log({**values}, step=step))
+
+
+def lines(path: Path, values: dict[str, float]) -> Callable[[int], object]:
+    """Writes a line for a step."""
+    file = path.open("w")
+    return lambda step: file.write(json.dumps({"step": step, "time": time.time(), **values}) + "\n")
 
 
 def lightning(variant: str, length: Length, folder: Path) -> dict[str, float]:
@@ -119,7 +132,7 @@ def lightning(variant: str, length: Length, folder: Path) -> dict[str, float]:
         def configure_optimizers(self) -> Any:
             return torch.optim.SGD(self.parameters(), lr=0.01)
 
-    seen = watched("lightning", variant, length)
+    seen = watched("lightning", variant, length, folder)
 
     class Clock(lightning.Callback):
         def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
@@ -173,7 +186,7 @@ def transformers(variant: str, length: Length, folder: Path) -> dict[str, float]
         def forward(self, x: Any) -> dict[str, Any]:
             return {"loss": self.layer(x).pow(2).mean()}
 
-    seen = watched("transformers", variant, length)
+    seen = watched("transformers", variant, length, folder)
 
     class Clock(TrainerCallback):
         def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -201,7 +214,7 @@ def keras(variant: str, length: Length, folder: Path) -> dict[str, float]:
     import keras
     import numpy as np
 
-    seen = watched("keras", variant, length)
+    seen = watched("keras", variant, length, folder)
 
     class Clock(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:

@@ -135,6 +135,7 @@ OWN = [
     ),
 ]
 ALONE = "log() alone"
+LINE = "JSON line"
 FRAMEWORKS = [
     ("lightning", "Lightning, CPU of a step", "step_cpu_us", "µs"),
     ("lightning", "Lightning, time of a step", "step_us", "µs"),
@@ -197,27 +198,28 @@ def ratios_table(result: dict[str, Any]) -> str:
 
 
 def frameworks_table(result: dict[str, Any]) -> str:
-    """What each logger adds to a step, or to a fit, of each framework; what one call of `log()` a step does, if it was measured."""
+    """What each logger adds to a step, or to a fit, of each framework; what one call of `log()` a step does, and one JSON line."""
     rows = [
-        ["", "bare", "autotrack adds", f"`{ALONE}`", "others add"],
-        ["---", "---:", "---:", "---:", "---"],
+        ["", "bare", "autotrack adds", f"`{ALONE}`", LINE, "others add"],
+        ["---", "---:", "---:", "---:", "---:", "---"],
     ]
     for framework, title, key, unit in FRAMEWORKS:
         found = found_of(result, "frameworks").get(framework, {})
         if "bare" not in found:
-            rows.append([title, "failed" if "error" in found else "–", "", "", ""])
+            rows.append([title, "failed" if "error" in found else "–", "", "", "", ""])
             continue
         bare = found["bare"].get(key)
         others = [f"{name} {added(found[name], key)}" for name in others_in(found)]
         base = ("failed" if "error" in found["bare"] else "–") if bare is None else f"{number(bare)} {unit}"
-        ours = [added(found.get(name, {}), key, f" {unit}") for name in (OURS, ALONE)]
+        ours = [added(found.get(name, {}), key, f" {unit}") for name in (OURS, ALONE, LINE)]
         rows.append([title, base, *ours, f"{'; '.join(others)} ({unit})"])
     return table(rows)
 
 
 def others_in(found: dict[str, Any]) -> list[str]:
     """The loggers of a framework that are not ours."""
-    return [name for name in found if name not in ("bare", OURS, ALONE) and isinstance(found[name], dict)]
+    known = ("bare", OURS, ALONE, LINE)
+    return [name for name in found if name not in known and isinstance(found[name], dict)]
 
 
 def added(found: dict[str, Any], key: str, unit: str = "") -> str:
