@@ -86,11 +86,11 @@ class Helper:
         """Hand in a job or a task; `quietly`: the thread is woken only if it would not come by itself in time."""
         self.jobs.append(job)
         if self._resting or not quietly:
-            turn.expect()
             try:
                 self._bell.release()
             except RuntimeError:  # it rings already
                 return
+            turn.wake()
 
     def look_around(self) -> None:
         """For a moment, look for jobs without being woken."""

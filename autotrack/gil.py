@@ -26,15 +26,21 @@ class Turn:
         self._helper = -1
         self._since = self.due = _NEVER
 
-    def expect(self, seconds: float = 0.0) -> None:
-        """From so many seconds on the helper thread has something to do: on whatever thread that is known."""
+    def wake(self) -> None:
+        """The helper thread was woken by another one: it is due now, unless it was before."""
+        now = monotonic_ns()
+        if now + PATIENCE_NS < self.due:
+            self._since, self.due = now, now + PATIENCE_NS
+
+    def expect(self, seconds: float) -> None:
+        """The helper thread rests for so many seconds, if it is not woken."""
         self._since = monotonic_ns() + int(min(seconds, 1e9) * 1e9)
         self.due = self._since + PATIENCE_NS
 
     def taken(self) -> None:
         """On the helper thread: it runs, and will want the lock again after each of its system calls."""
         self._helper = get_ident()
-        self.expect()
+        self.expect(0.0)
 
     def give(self, now: int) -> None:
         """Pause for a moment, as `now` (monotonic nanoseconds) is behind `due`; the longer in vain, the more rarely."""

@@ -40,7 +40,7 @@ def test_the_helper_thread_is_not_kept_waiting_by_who_logs_all_the_time(way: str
 
 def test_a_pause_that_nobody_takes_is_made_more_and_more_rarely() -> None:
     own = Turn()
-    own.expect()
+    own.wake()
     pauses, now = 0, own.due
     last = now + 60 * 10**9
     while now < last:
@@ -62,6 +62,18 @@ def test_no_pause_is_due_once_the_helper_thread_rests() -> None:
     assert own.due > monotonic_ns() + 10**15
 
 
+def test_who_wakes_the_thread_again_and_again_does_not_put_off_its_turn() -> None:
+    own = Turn()
+    own.wake()
+    due = own.due
+    while monotonic_ns() < due:
+        own.wake()
+    assert own.due == due
+    own.expect(60.0)
+    own.wake()
+    assert own.due <= monotonic_ns() + PATIENCE_NS
+
+
 def test_the_helper_thread_itself_never_pauses() -> None:
     seen: list[int] = []
 
@@ -76,7 +88,7 @@ def test_the_helper_thread_itself_never_pauses() -> None:
 
 
 def test_a_forked_child_expects_no_thread_of_its_parent() -> None:
-    turn.expect()
+    turn.wake()
     pid = os.fork()
     if pid == 0:
         os._exit(0 if turn.due > monotonic_ns() + 10**15 else 1)
