@@ -180,6 +180,7 @@ class Journal:
             self._slow(seq, took)
         if now > turn.due:
             turn.give(now)
+            self.own_ns += monotonic_ns() - now
 
     def _slow(self, seq: int, took: int) -> None:
         """The write of this event took more than 5 ms; after several in a row the next ones are looked at more closely."""

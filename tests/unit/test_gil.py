@@ -9,7 +9,7 @@ import pytest
 
 import autotrack
 from autotrack import background
-from autotrack.gil import PATIENCE_NS, Turn, turn
+from autotrack.gil import PATIENCE_NS, PAUSE_SECONDS, Turn, turn
 
 
 def compute() -> int:
@@ -36,6 +36,19 @@ def test_the_helper_thread_is_not_kept_waiting_by_who_logs_all_the_time(way: str
         steps += 1
     run.finish()
     assert done.is_set()
+
+
+def test_a_pause_is_told_as_our_own_time() -> None:
+    run = autotrack.init(project="gil")
+    assert background.drain(60)
+    journal = run.own_journal
+    assert journal is not None
+    before = journal.own_ns
+    for _ in range(10):  # the helper thread may do something meanwhile, and is then due later
+        turn.due = 0
+        run.log({"loss": 0.5})
+    run.finish()
+    assert journal.own_ns - before > PAUSE_SECONDS * 1e9
 
 
 def test_a_pause_that_nobody_takes_is_made_more_and_more_rarely() -> None:
