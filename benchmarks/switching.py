@@ -4,6 +4,7 @@ A machine that others use as well is not as fast in one second as in the next, b
 one after the other show that; two neighbouring stretches of one training hardly.
 """
 
+import gc
 import itertools
 import statistics
 import sys
@@ -113,12 +114,14 @@ class Logging(Switched):
 
 class Recording:
     """Switches what each `AutoTrack` does at the hooks of a step, and at the functions that its integrations have wrapped. Who holds
-    a wrapped function already goes on with it, and in the place of a hook stands an empty function.
+    a wrapped function already goes on with it, and in the place of a hook stands an empty function. In a `fit` of Keras the hooks
+    are those of listeners that stand in the place of the `AutoTrack`.
     """
 
     def __init__(self) -> None:
         self._wraps: list[tuple[Any, str, Any, Any]] = []
         """Owner, name, ours and the original: nothing else holds ours while it does not stand in its place."""
+        self._listeners: list[Any] | None = None
 
     def __call__(self, on: bool) -> None:
         from autotrack import callback, patcher
@@ -126,14 +129,45 @@ class Recording:
         trackers = list(callback._live)
         if not self._wraps:
             self._wraps = [wrap for tracker in trackers for wrap in _wraps(tracker)]
+        if self._listeners is None:
+            self._listeners = _listeners()
         for tracker in trackers:
             for hook in [name for name in dir(type(tracker)) if name.startswith(STEP_HOOKS)]:
                 if on:
                     vars(tracker).pop(hook, None)
                 elif getattr(tracker, hook, None) is not None:  # None: Lightning passes it over
                     setattr(tracker, hook, _nothing)
+        for listener in self._listeners:
+            _switch_listener(listener, on)
         for owner, name, ours, original in self._wraps:
             patcher._put_back(owner, name, ours if on else original)
+
+
+def _listeners() -> list[Any]:
+    """What records in the fits of Keras that go on."""
+    if "autotrack.integrations.keras" not in sys.modules:
+        return []
+    return [one for one in gc.get_objects() if type(one).__name__ == "AutoTrackListener"]
+
+
+def _switch_listener(listener: Any, on: bool) -> None:
+    """What a batch adds to the means of the epoch is known again behind the first ones, if their count goes on meanwhile."""
+    from autotrack.integrations._keras_calls import _nothing as empty
+    from autotrack.integrations.keras import KerasCallback
+
+    batches = [fit.batches for _, fit in KerasCallback.watch.fits._items.values() if fit.active]
+
+    def counts(batch: int, logs: Any = None) -> None:
+        for one in batches:
+            one.done = one._weight = batch + 1
+
+    for one in batches:
+        one._waiting.clear()
+    for hook, instead in (("on_train_batch_begin", _nothing), ("on_train_batch_end", counts)):
+        if on:
+            vars(listener).pop(hook, None)
+        elif vars(type(listener))[hook].__func__ is not empty:
+            setattr(listener, hook, instead)
 
 
 def _wraps(tracker: Any) -> Iterator[tuple[Any, str, Any, Any]]:
