@@ -193,7 +193,10 @@ class _Verification:
             if path.relative_to(folder).parts[0] in OURS:
                 continue
             digest = path.parent.name + path.name
-            if path.parent.parent != folder or not _DIGEST.fullmatch(digest):
+            if path.parent == folder and path.suffix == ".tmp":
+                text = "is an object that is being written, or was by a process that died; `autotrack checkpoint gc` frees it a day later"
+                self._note("note", "left", None, path, text)
+            elif path.parent.parent != folder or not _DIGEST.fullmatch(digest):
                 self._note("note", "foreign", None, path, "is not an object; it is left out")
             elif digest not in seen:
                 self._object(path, digest)

@@ -21,10 +21,13 @@ from autotrack.index.saves import Checkpoint
 from autotrack.objects.budget import size_below
 from autotrack.objects.reading import Pace
 from autotrack.objects.recipe import Recipe
+from autotrack.objects.store import unfinished
 from autotrack.objects.sweep import NotNow, sweep
 from autotrack.registry.models import Version
 
 _YOUNG_SECONDS = 3600.0
+_UNFINISHED_SECONDS = 24 * 3600.0
+_LEFT = "left behind by processes that died"
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ def collect(catalog: Catalog, rules: Rules, *, dry: bool = True, pace: Pace = bo
         _choose(catalog, rules, recipes, found)
         _free_checkpoints(catalog, recipes, found, pace)
     _free_rebuilt(catalog, found)
+    _free_unfinished(catalog, found)
     return found
 
 
@@ -212,9 +216,7 @@ def _free_checkpoints(catalog: Catalog, recipes: dict[Key, Recipe], found: Colle
         found.problems.append(f"packs are not freed: {error}")
         return
     found.freed["checkpoints that no rule keeps"] += sum(waste.packs.values())
-    found.freed["left behind by processes that died"] = found.freed.get(
-        "left behind by processes that died", 0
-    ) + sum(waste.leftovers.values())
+    found.freed[_LEFT] = found.freed.get(_LEFT, 0) + sum(waste.leftovers.values())
 
 
 def _size(path: Path) -> int:
@@ -257,7 +259,7 @@ def _finish_links(catalog: Catalog, recipes: dict[Key, Recipe], found: Collectio
             catalog.kept.unlink(*key)
     tell(catalog, settled)
     if freed:
-        found.freed["left behind by processes that died"] = freed
+        found.freed[_LEFT] = freed
 
 
 def _free_rebuilt(catalog: Catalog, found: Collection) -> None:
@@ -271,3 +273,14 @@ def _free_rebuilt(catalog: Catalog, found: Collection) -> None:
         if not found.dry:
             shutil.rmtree(path, ignore_errors=True)
     found.freed["rebuilt copies"] = freed
+
+
+def _free_unfinished(catalog: Catalog, found: Collection) -> None:
+    """Objects that nobody has written to for a day: who did is gone. Its number tells nothing where several hosts share a store."""
+    freed = 0
+    for path in unfinished(catalog.layout.objects, _UNFINISHED_SECONDS):
+        freed += _size(path)
+        if not found.dry:
+            path.unlink(missing_ok=True)
+    if freed:
+        found.freed[_LEFT] = found.freed.get(_LEFT, 0) + freed

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import time
 from typing import BinaryIO, NamedTuple
 
 from autotrack.layout import make_private_folder, new_run_id, open_private
@@ -108,3 +109,11 @@ def _copy(source: BinaryIO, target: BinaryIO) -> Stored:
         target.write(chunk)
         size += len(chunk)
     return Stored(digest.hexdigest(), size)
+
+
+def unfinished(folder: Path, seconds: float) -> Iterator[Path]:
+    """The objects in the folder of a store that were begun, and not written to for so long."""
+    for path in sorted(folder.glob("*.tmp")):
+        with suppress(FileNotFoundError):
+            if time() - path.stat().st_mtime >= seconds:
+                yield path

@@ -18,6 +18,7 @@ from autotrack.catalog.find import Catalog
 from autotrack.errors import CheckpointNotFound
 from autotrack.objects.budget import size_below
 from autotrack.objects.keep import Kept
+from autotrack.verify import verify as check
 
 Train = Callable[..., str]
 Save = Callable[..., Path]
@@ -170,6 +171,22 @@ def test_a_link_that_a_dead_process_left_is_finished_if_it_is_what_was_saved(
     assert checkpoints.get(f"{run}:step=10").read_bytes() == saved
     assert [one.state for one in checkpoints.list(run)] == ["stored", "sealed"]
     assert not folder.exists()
+
+
+def test_an_object_that_a_dead_process_did_not_finish_is_freed_a_day_later(train: Train, store: Path) -> None:
+    train(0.5)
+    left = store / "objects" / "4711-k2j3h4.tmp"
+    left.write_bytes(b"unfinished")
+    assert [(one.state, one.what, one.file) for one in check(store).findings] == [
+        ("note", "left", "objects/4711-k2j3h4.tmp")
+    ]
+    assert checkpoints.gc(apply=True).freed["left behind by processes that died"] == 0
+    assert left.exists()  # somebody may be writing it
+    os.utime(left, (time.time() - 25 * 3600,) * 2)
+    assert checkpoints.gc().freed["left behind by processes that died"] == 10
+    assert left.exists()
+    assert checkpoints.gc(apply=True).freed["left behind by processes that died"] == 10
+    assert not left.exists()
 
 
 def test_what_a_dead_process_was_about_to_drop_is_decided_anew(
