@@ -6,9 +6,9 @@ import os
 import sqlite3
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -33,6 +33,9 @@ T = TypeVar("T")
 ERRORS = (DBAPIError, sqlite3.Error, UnicodeDecodeError, Broken)
 _engines: "WeakSet[Engine]" = WeakSet()
 _of_the_parent: list[Pool] = []
+_of_files: OrderedDict[tuple[Path, float], Engine] = OrderedDict()
+"""Used last, last."""
+_FILES_MOST = 16
 
 
 class Database:
@@ -269,9 +272,19 @@ def is_locked(error: Exception) -> bool:
     )
 
 
-@lru_cache(16)
 def _file_engine(path: Path, wait: float) -> Engine:
-    """One engine a file: it holds the statements that were compiled for it, and one connection that nobody uses just now."""
+    """One engine a file: it holds the statements that were compiled for it, and one connection that nobody uses just now.
+
+    Of more files than are worked with at a time the connections are closed: who leaves that to the collector is warned (Python 3.13).
+    """
+    engine = _of_files.pop((path, wait), None) or _new_engine(path, wait)
+    _of_files[path, wait] = engine
+    while len(_of_files) > _FILES_MOST:
+        _of_files.popitem(last=False)[1].dispose()
+    return engine
+
+
+def _new_engine(path: Path, wait: float) -> Engine:
     url = URL.create("sqlite", database=str(path))
     options = {"timeout": wait, "check_same_thread": False}
     if on_network(path):

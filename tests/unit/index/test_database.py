@@ -399,3 +399,14 @@ def test_a_forked_child_may_read_too(filled: Any) -> None:
     assert ours.poll(60)
     assert ours.recv() == [299.0, 299 / 2, 299 / 3]
     process.join()
+
+
+def test_of_many_stores_only_the_last_ones_are_held_open(tmp_path: Path) -> None:
+    engines = []
+    for number in range(20):
+        root = tmp_path / str(number) / ".autotrack"
+        root.mkdir(parents=True)
+        database = Database(Layout(root))
+        with database.reading():
+            engines.append(database.engine)
+    assert [engine.pool.checkedin() for engine in engines] == [0] * 4 + [1] * 16
