@@ -10,15 +10,17 @@ from time import monotonic_ns, sleep
 
 PATIENCE_NS = 2_000_000
 PAUSE_SECONDS = 50e-6
+_SWITCH_NS = 5_000_000
 _NEVER = 1 << 62
 
 
 class Turn:
     """When the helper thread is next expected to run, and the short pause of a caller that lets it."""
 
-    __slots__ = ("_helper", "_since", "due")
+    __slots__ = ("_asked", "_helper", "_since", "due")
 
     def __init__(self) -> None:
+        self._asked = 0
         self.never()
 
     def never(self) -> None:
@@ -43,8 +45,12 @@ class Turn:
         self.expect(0.0)
 
     def give(self, now: int) -> None:
-        """Pause for a moment, as `now` (monotonic nanoseconds) is behind `due`; the longer in vain, the more rarely."""
-        if get_ident() == self._helper:
+        """Pause for a moment, as `now` (monotonic nanoseconds) is behind `due`; the longer in vain, the more rarely.
+
+        Who asks more rarely than every switch interval keeps nobody waiting, and on a busy machine would get the processor back late.
+        """
+        before, self._asked = self._asked, now
+        if now - before > _SWITCH_NS or get_ident() == self._helper:
             return
         since = self._since
         sleep(PAUSE_SECONDS)
