@@ -11,16 +11,17 @@ from time import monotonic_ns, sleep
 PATIENCE_NS = 2_000_000
 PAUSE_SECONDS = 50e-6
 _SWITCH_NS = 5_000_000
+_BUSY_NS = 1_000_000
 _NEVER = 1 << 62
 
 
 class Turn:
     """When the helper thread is next expected to run, and the short pause of a caller that lets it."""
 
-    __slots__ = ("_asked", "_helper", "_since", "due")
+    __slots__ = ("_asked", "_helper", "_quiet", "_since", "due")
 
     def __init__(self) -> None:
-        self._asked = 0
+        self._asked = self._quiet = 0
         self.never()
 
     def never(self) -> None:
@@ -47,13 +48,18 @@ class Turn:
     def give(self, now: int) -> None:
         """Pause for a moment, as `now` (monotonic nanoseconds) is behind `due`; the longer in vain, the more rarely.
 
-        Who asks more rarely than every switch interval keeps nobody waiting, and on a busy machine would get the processor back late.
+        Who asks more rarely than every switch interval keeps nobody waiting. Where a pause gives the processor to other programs and
+        takes long, no other follows for a thousand times as long.
         """
         before, self._asked = self._asked, now
-        if now - before > _SWITCH_NS or get_ident() == self._helper:
+        if now - before > _SWITCH_NS or now < self._quiet or get_ident() == self._helper:
             return
         since = self._since
+        began = monotonic_ns()
         sleep(PAUSE_SECONDS)
+        took = monotonic_ns() - began
+        if took > _BUSY_NS:
+            self._quiet = began + 1000 * took
         if self._since == since:
             self.due = now + max(PATIENCE_NS, (now - since) // 8)
 
