@@ -66,7 +66,7 @@ class PortableMethod:
 
     def __init__(self, original: Callable[..., Any], observed: Callable[..., Any]) -> None:
         update_wrapper(self, original)
-        self._original = original
+        self.original = original
         self._observed = observed
 
     def __get__(self, instance: object, owner: type | None = None) -> Callable[..., Any]:
@@ -76,7 +76,7 @@ class PortableMethod:
         return self._observed(*args, **kwargs)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return itemgetter(0), ((self._original,),)
+        return itemgetter(0), ((self.original,),)
 
 
 def leave_out_this_frame() -> None:

@@ -12,6 +12,7 @@ from autotrack import background, session
 from autotrack.callback import AutoTrack, ByIdentity
 from autotrack.guard import attempt, guarded, reason
 from autotrack.integrations import _sklearn_facts as facts
+from autotrack.integrations._sklearn_after import After, Fitted
 from autotrack.integrations._sklearn_search import CrossValidation, fits_others, is_search, record_search
 from autotrack.integrations._sklearn_tasks import Tasks, tracker_of, tracker_within
 from autotrack.integrations._sklearn_threads import here, inside, move
@@ -34,6 +35,8 @@ class Trainings:
     def __init__(self, autolog: Callable[[], Options | None]) -> None:
         self._autolog = autolog
         self._partial: dict[int, _Partial] = {}
+        self.after = After()
+        """What is told of scores and predictions behind a fit."""
         self.tasks: ByIdentity[Tasks] = ByIdentity()
         """By estimator: of the fits of those that have an `AutoTrack`."""
 
@@ -84,6 +87,9 @@ class Trainings:
             try:
                 if training is not None:
                     _close(training, call, perf_counter() - started, validation.record)
+                    self.after.add_prediction(
+                        call.result, Fitted(training.run, training.owned)
+                    )  # of cross_val_predict
             finally:
                 inside.reset(token)
 
@@ -123,6 +129,10 @@ class Trainings:
             seconds = perf_counter() - started
             self.tasks.drop(estimator)
             _close(training, call, seconds, fit.record)
+            if call.error is None:
+                fitted = Fitted(training.run, training.owned)
+                self.after.add(estimator, fitted)
+                self.after.add_prediction(call.result, fitted)  # of fit_predict
 
         return end
 
@@ -151,6 +161,8 @@ class Trainings:
             move(outside._replace(inside=inside.get()))
             part.training.run.log({"auto/fit_time": seconds}, step=part.calls)
             part.calls += 1
+            if call.error is None and part.calls == 1:
+                self.after.add(estimator, Fitted(part.training.run, part.training.owned, lambda: part.calls))
             if call.error is not None:
                 self._partial.pop(key, None)
                 part.training.finish(call.error)

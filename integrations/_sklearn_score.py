@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from autotrack.guard import reason
+from autotrack.importlib_bootstrap_frames import PortableMethod
 from autotrack.integrations._sklearn_facts import PLAIN
 from autotrack.integrations._sklearn_random import RandomStates
 
@@ -144,8 +145,8 @@ def _by_formula(estimator: Any, samples: Any, targets: Any, trusted: bool = Fals
     """
     base: Any = sys.modules["sklearn.base"]
     method: Any = getattr(estimator.score, "__func__", None)
-    own = getattr(method, "__module__", "") == "sklearn.base" and not hasattr(method, "__wrapped__")
-    if not own or method not in (base.RegressorMixin.score, base.ClassifierMixin.score):
+    mixins = (base.RegressorMixin, base.ClassifierMixin)
+    if not any(method is mixin.score and _is_scikit_learns(mixin) for mixin in mixins):
         return None
     numpy: Any = sys.modules["numpy"]
     if type(targets) is not numpy.ndarray or targets.ndim != 1 or len(targets) < 2:
@@ -165,8 +166,17 @@ def _by_formula(estimator: Any, samples: Any, targets: Any, trusted: bool = Fals
     return 1 - rest / whole if whole and numpy.isfinite(rest) and numpy.isfinite(whole) else None
 
 
+def _is_scikit_learns(mixin: Any) -> bool:
+    """Whether a mixin's `score` is the one that it was written with, observed by us or not, and wrapped by nobody else."""
+    method: Any = vars(mixin)["score"]
+    if isinstance(method, PortableMethod):
+        method = method.original
+    return getattr(method, "__module__", "") == "sklearn.base" and not hasattr(method, "__wrapped__")
+
+
 def _takes_weight(estimator: Any) -> bool:
-    code = getattr(getattr(estimator.score, "__func__", None), "__code__", None)
+    function: Any = getattr(estimator.score, "__func__", None)
+    code = getattr(getattr(function, "__wrapped__", function), "__code__", None)
     return (
         code is not None and "sample_weight" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     )

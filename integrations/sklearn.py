@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from weakref import WeakSet
 
 from autotrack.callback import Adapter, Watch
 from autotrack.guard import attempt
@@ -29,15 +30,18 @@ from autotrack.importhook import when_imported
 from autotrack.importlib_bootstrap_frames import PortableMethod, after_subclassing, observing
 from autotrack.integration import Integration
 from autotrack.options import Options
-from autotrack.patcher import Call, Patcher
+from autotrack.patcher import Call, Hear, Patcher
 
 if TYPE_CHECKING:
+    from autotrack.integrations._sklearn_after import After
     from autotrack.integrations._sklearn_runs import Trainings
     from autotrack.integrations._sklearn_tasks import Tasks
 
 End = Callable[[Call], object]
 
 METHODS = ("fit", "fit_transform", "fit_predict", "partial_fit")
+PREDICTIONS = ("predict", "predict_proba", "predict_log_proba", "decision_function")
+SCORE = "score"
 FUNCTIONS = (
     "cross_val_predict",
     "cross_val_score",
@@ -49,10 +53,21 @@ FUNCTIONS = (
 _SUPPORTS = {"scikit-learn": ">=1.6.1,<1.10"}
 _THREADS = "joblib.parallel"
 _FUNCTIONS = "sklearn.model_selection._validation"
+_METRICS = (
+    "sklearn.metrics._classification",
+    "sklearn.metrics._ranking",
+    "sklearn.metrics._regression",
+    "sklearn.metrics.cluster._supervised",
+    "sklearn.metrics.cluster._unsupervised",
+)
 
 
 class Observer(Protocol):
     """What is told of calls before they are made; what it returns is called behind them."""
+
+    @property
+    def after(self) -> "After":
+        """What is told of scores and predictions that were made."""
 
     def begin(self, method: str, call: Call) -> End | None:
         """Of a method of an estimator."""
@@ -81,6 +96,11 @@ class SklearnWatch(Watch):
 
             self._trainings = Trainings(self._autolog_options)
         return self._trainings
+
+    @property
+    def after(self) -> "After":
+        """What is told of scores and predictions."""
+        return self.trainings.after
 
     def tasks_of(self, estimator: Any) -> "Tasks | None":
         """Of a fit that is being recorded, if its estimator has an `AutoTrack`."""
@@ -153,7 +173,7 @@ class SklearnIntegration(Integration):
     """
 
     name: ClassVar[str] = "sklearn"
-    targets: ClassVar[tuple[str, ...]] = (_THREADS, "sklearn.base", _FUNCTIONS)
+    targets: ClassVar[tuple[str, ...]] = (_THREADS, "sklearn.base", _FUNCTIONS, *_METRICS)
     supports: ClassVar[dict[str, str]] = _SUPPORTS
 
     def _install(self, module: ModuleType) -> None:
@@ -174,6 +194,11 @@ def _watch_module(patcher: Patcher, observer: Observer, module: ModuleType) -> N
     if module.__name__ == _THREADS:
         follow_threads(patcher, module)
         return
+    if module.__name__ in _METRICS:
+        from autotrack.integrations._sklearn_after import watch_metrics
+
+        watch_metrics(patcher, observer.after, module)
+        return
 
     def maker(name: str) -> Callable[[Any], Any]:
         return lambda original: observing(original, patcher, partial(observer.begin_function, name))
@@ -185,11 +210,18 @@ def _watch_module(patcher: Patcher, observer: Observer, module: ModuleType) -> N
 def _watch_classes(patcher: Patcher, base: Any, observer: Observer, parents: bool = False) -> None:
     """Watch `base` and what is derived from it, now or later. `parents`: and the estimators that these are derived from."""
     estimator = sys.modules["sklearn.base"].BaseEstimator
+    seen: WeakSet[type] = WeakSet()
 
     def watch(cls: type) -> None:
-        kinds = [kind for kind in cls.__mro__ if issubclass(kind, (base, estimator))] if parents else [cls]
-        for kind in kinds:
-            attempt(f"watching the estimator class {kind.__name__}", _watch_class, patcher, kind, observer)
+        for kind in cls.__mro__:
+            if kind in seen or kind is object:
+                continue
+            fits = issubclass(kind, (base, estimator)) if parents else issubclass(kind, base)
+            what = f"watching the estimator class {kind.__name__}"
+            if fits:
+                attempt(what, _watch_class, patcher, kind, observer)
+            attempt(what, _watch_uses, patcher, kind, observer.after)
+            seen.add(kind)
 
     init_subclass = classmethod(after_subclassing(base, patcher, watch))
     patcher.replace(base, "__init_subclass__", lambda _: init_subclass)
@@ -199,14 +231,30 @@ def _watch_classes(patcher: Patcher, base: Any, observer: Observer, parents: boo
 
 def _watch_class(patcher: Patcher, cls: type, observer: Observer) -> None:
     for method in METHODS:
-        found: Any = cls.__dict__.get(method)
-        begin = partial(observer.begin, method)
-        if isinstance(found, FunctionType | PortableMethod):
-            patcher.observe(cls, method, begin, portable=True)
-        elif type(found).__name__ == "_AvailableIfDescriptor" and isinstance(
-            found.fn, FunctionType | PortableMethod
-        ):
-            patcher.observe(found, "fn", begin, portable=True)
+        place = _method(cls, method)
+        if place is not None:
+            patcher.observe(*place, partial(observer.begin, method), portable=True)
+
+
+def _watch_uses(patcher: Patcher, cls: type, after: "After") -> None:
+    """Also of what is no estimator, as most classifiers have their `score` from a mixin."""
+    hears: dict[str, Hear] = dict.fromkeys(PREDICTIONS, after.hear_prediction) | {SCORE: after.hear_score}
+    for method, hear in hears.items():
+        place = _method(cls, method)
+        if place is not None:
+            patcher.listen(*place, hear, portable=True)
+
+
+def _method(cls: type, method: str) -> tuple[Any, str] | None:
+    """Where a method of the class's own stands: (owner, name)."""
+    found: Any = cls.__dict__.get(method)
+    if isinstance(found, FunctionType | PortableMethod):
+        return cls, method
+    if type(found).__name__ == "_AvailableIfDescriptor" and isinstance(
+        found.fn, FunctionType | PortableMethod
+    ):
+        return found, "fn"
+    return None
 
 
 def _with_subclasses(base: type) -> Iterator[type]:
