@@ -22,6 +22,7 @@ def test_digits_is_one_run_with_the_scripts_and_the_models_settings(example: Exa
     assert run.config["max_iter"] == 300
     assert "lbfgs" in flat
     assert any(key.startswith("auto/") for key in run.summary)
+    assert f"accuracy {run.summary['score/X_test']:.4f}" in printed
 
 
 def is_one_run(runs: list[Any], said: list[str]) -> None:

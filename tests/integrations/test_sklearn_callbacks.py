@@ -120,6 +120,12 @@ def test_its_options_are_those_of_the_run() -> None:
     assert (run.name, set(run.tags), run.group, list(run.checkpoints)) == ("mine", {"a", "b"}, "g", [])
 
 
+def test_its_score_is_recorded_without_autolog_too() -> None:
+    model = regression().set_callbacks(tracker()).fit(IRIS, SPECIES)
+    value = model.score(IRIS[:50], SPECIES[:50])
+    assert only().summary["score/IRIS[:50]"] == value
+
+
 def test_a_transformer_that_has_one_is_a_run_too() -> None:
     StandardScaler().set_callbacks(tracker()).fit_transform(IRIS)
     run = only()
@@ -208,7 +214,10 @@ def test_what_fits_several_of_them_is_one_run_as_by_autolog(make: Callable[[Any]
 
 
 def test_a_cross_validation_of_one_is_one_run_with_its_folds() -> None:
-    scores = cross_val_score(regression().set_callbacks(tracker()), IRIS, SPECIES, cv=3)
+    model = regression().set_callbacks(
+        tracker()
+    )  # made in the same call it would come behind the look-up of the function
+    scores = cross_val_score(model, IRIS, SPECIES, cv=3)
     assert only().name == "cross_val_score(LogisticRegression)"
     assert only().summary["mean_test_score"] == scores.mean()
 
