@@ -7,7 +7,7 @@ between folders, which `sha256sum` can check. What was replaced or removed befor
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 MOST_FILES = 10_000
@@ -29,14 +29,29 @@ class Look(NamedTuple):
         return (self.files or 1) == len(self.stamps) <= MOST_FILES
 
 
-def look_at(path: str, without: str | None = None) -> Look:
-    """Look at a file or a folder, there not into sub-folders whose names begin with `without`. OSError where it is not there."""
+class Part(NamedTuple):
+    """What of a folder is meant: not the sub-folders whose names begin with `without`; of the files only `names`, if given."""
+
+    without: str | None = None
+    names: tuple[str, ...] | None = None
+
+
+ALL = Part()
+
+
+def look_at(path: str, part: Part = ALL) -> Look:
+    """Look at a file or a part of a folder. OSError where it is not there."""
     facts = os.stat(path)
     if not stat.S_ISDIR(facts.st_mode):
         return Look(facts.st_size, None, (_stamp("", facts),) if stat.S_ISREG(facts.st_mode) else ())
-    found = [(name, os.lstat(os.path.join(path, name))) for name in sorted(names_in(path, without))]
+    found = [(name, os.lstat(os.path.join(path, name))) for name in sorted(names_of(path, part))]
     stamps = tuple(_stamp(name, one) for name, one in found if stat.S_ISREG(one.st_mode))
     return Look(sum(one.st_size for _, one in found), len(found), stamps)
+
+
+def names_of(path: str, part: Part) -> Sequence[str]:
+    """The files of a part of a folder, by their names below it; those that it names may not be there."""
+    return names_in(path, part.without) if part.names is None else part.names
 
 
 def names_in(path: str, without: str | None = None) -> list[str]:
@@ -51,9 +66,7 @@ def names_in(path: str, without: str | None = None) -> list[str]:
     return found
 
 
-def digest_of(
-    path: str, look: Look, without: str | None = None, pace: Callable[[], object] = bool
-) -> str | None:
+def digest_of(path: str, look: Look, part: Part = ALL, pace: Callable[[], object] = bool) -> str | None:
     """The digest in hex of what was seen at a path; None where that is not what lies there now, or cannot be read.
 
     `pace` is called about every 16 MiB.
@@ -64,7 +77,7 @@ def digest_of(
         digests = {}
         for stamp in look.stamps:
             digests[stamp[0]] = _digest_of_file(os.path.join(path, stamp[0]) if stamp[0] else path, pace)
-        if look_at(path, without) != look:
+        if look_at(path, part) != look:
             return None
     except OSError:
         return None

@@ -52,9 +52,7 @@ def earlier_saves(found: Sequence["Checkpoint"], linked: Mapping[str, Look]) -> 
 
 def _save(one: "Checkpoint", look: Look | None, order: int) -> Save:
     there = look or Look(one.size or 0, one.files, ())
-    save = Save(
-        one.id or "", one.path, there, one.without, one.score, one.monitor, one.mode, one.digest, order
-    )
+    save = Save(one.id or "", one.path, there, one.part, one.score, one.monitor, one.mode, one.digest, order)
     save.gone = look is None
     if one.stored is not None:
         save.kept, save.how, save.is_of_all = "stored", one.stored, one.policy in (None, "all")
@@ -64,7 +62,7 @@ def _save(one: "Checkpoint", look: Look | None, order: int) -> Save:
 def _look(one: "Checkpoint") -> Look | None:
     """What lies at its path, if that can be what was saved."""
     try:
-        look = look_at(one.path, one.without)
+        look = look_at(one.path, one.part)
     except OSError:
         return None
     return look if one.fits(look) else None

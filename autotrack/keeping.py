@@ -69,7 +69,7 @@ class Retention:
         if self.policy in (True, "all") and save.look.is_whole():
             store_later(partial(self._read_into_store, save))
         else:
-            seal_later(save.path, save.look, save.without, partial(self.sealed, save))
+            seal_later(save.path, save.look, save.part, partial(self.sealed, save))
 
     def _read_into_store(self, save: Save) -> None:
         """What cannot be stored that way is read as the others are, and `_store` tells why."""
@@ -83,12 +83,12 @@ class Retention:
                 added = self._kept.add(self._run.id, save.id, save.path, save.look, None, pace, (), take)
                 self._is_stored(save, "packed", added.new)
         if save.seal is None:
-            seal_now(save.path, save.look, save.without, partial(self.sealed, save))
+            seal_now(save.path, save.look, save.part, partial(self.sealed, save))
         elif save.seal.problem is None and not save.kept:
             self._store(save)
 
     def _take_if_same(self, save: Save, seal: "Seal") -> None:
-        if look_at(save.path, save.without) != save.look:
+        if look_at(save.path, save.part) != save.look:
             raise FileNotFoundError(errno.ENOENT, "it was changed while it was read", save.path)
         self._take(save, seal)
 
@@ -142,7 +142,7 @@ class Retention:
     def _rank_earlier(self, save: Save) -> None:
         if save.digest is None:  # the process died before it was read
             self._ranking.saved(save)
-            seal_later(save.path, save.look, save.without, partial(self.sealed, save))
+            seal_later(save.path, save.look, save.part, partial(self.sealed, save))
             return
         for one in self._ranking.whole(save):
             if not one.is_of_all:
@@ -163,7 +163,7 @@ class Retention:
         """What an earlier attempt may have saved is linked until that is known."""
         with guarded("linking a checkpoint that is about to be deleted"):
             try:
-                save = Save(new_run_id(), path, look_at(path), None)
+                save = Save(new_run_id(), path, look_at(path))
             except OSError:
                 return
             save.is_known = False
@@ -228,7 +228,7 @@ class Retention:
 
         inside = self._inside(save)
         if save.seal is None and save.is_known:
-            seal = seal_of(inside, save.look, save.without, pace)
+            seal = seal_of(inside, save.look, save.part, pace)
             if seal is not None and save.digest in (None, seal.digest):
                 self._take(save, seal)
         if save.seal is None or save.seal.problem is not None or not self._is_wanted(save):

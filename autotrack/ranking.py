@@ -7,8 +7,9 @@ a newer one is known to be whole, the one before keeps its place beside it: the 
 from itertools import count
 from typing import TYPE_CHECKING, Literal
 
+from autotrack.digests import ALL, Look, Part
+
 if TYPE_CHECKING:
-    from autotrack.digests import Look
     from autotrack.objects.seal import Seal
 
 
@@ -27,7 +28,7 @@ class Save:
         id: str,
         path: str,
         look: "Look",
-        without: str | None,
+        part: "Part | None" = None,
         score: float | None = None,
         monitor: str | None = None,
         mode: str | None = None,
@@ -37,7 +38,7 @@ class Save:
         self.id = id
         self.path = path
         self.look = look
-        self.without = without
+        self.part: Part = part or ALL
         self.score = score
         self.monitor = monitor
         self.mode = mode
@@ -54,7 +55,7 @@ class Save:
 
     def become(self, other: "Save") -> None:
         """It is known now: what an earlier attempt has saved."""
-        self.id, self.look, self.without = other.id, other.look, other.without
+        self.id, self.look, self.part = other.id, other.look, other.part
         self.score, self.monitor, self.mode = other.score, other.monitor, other.mode
         self.digest, self.order, self.is_known = other.digest, other.order, True
         self.kept, self.how, self.is_of_all = other.kept, other.how, other.is_of_all
@@ -129,8 +130,9 @@ class Ranking:
 
 
 def _is_better(save: Save, best: Save) -> bool:
-    """Whether a score is better; of two that are the same the later one counts, as it has seen more."""
+    """Whether a score is better; of two that are the same the earlier one counts, as for the frameworks, as long as it is there."""
     ours, theirs = save.score or 0.0, best.score or 0.0
     if ours == theirs:
-        return save.order >= best.order
+        is_there = bool(best.kept) or not best.gone
+        return save.order < best.order or not is_there
     return ours < theirs if save.mode == "min" else ours > theirs

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from autotrack.digests import look_at
+from autotrack.digests import ALL, Part, look_at
 from autotrack.late import event_late
 from autotrack.layout import new_run_id
 from autotrack.steps import step_number
@@ -34,20 +34,19 @@ def saved(
     mode: str | None = None,
     metrics: Mapping[str, Any] | None = None,
     by: str = "user",
-    without: str | None = None,
+    part: Part = ALL,
 ) -> None:
     """A checkpoint was written to a file or folder.
 
     `step`: the last one that was logged, if it is not given. `overwrites`: the path was there before; a reader also sees that
     where the same run saved to it. `score` is the value of the metric `monitor` that the writer judges it by, the less the better
-    where `mode` is "min", the more where it is "max". `by`: what has written it; sub-folders of `path` whose names begin with
-    `without` are not of it. OSError where the path cannot be looked at, NotScalar where a number is none, ValueError for another
-    mode.
+    where `mode` is "min", the more where it is "max". `by`: what has written it; `part`: what of a folder is of it. OSError where
+    the path cannot be looked at, NotScalar where a number is none, ValueError for another mode.
     """
     if mode not in (None, "min", "max"):
         raise ValueError(f"mode is {mode!r}; 'min' is for a metric where less is better, 'max' where more is")
     place = _absolute(path)
-    look = None if "://" in place else look_at(place, without)
+    look = None if "://" in place else look_at(place, part)
     body: dict[str, Any] = {
         "action": "overwritten" if overwrites else "saved",
         "path": place,
@@ -60,7 +59,8 @@ def saved(
         "monitor": monitor,
         "mode": mode,
         "by": by,
-        "without": without,
+        "without": part.without,
+        "names": None if part.names is None else list(part.names),
     }
     if metrics:
         body["metrics"] = {str(key): number(value) for key, value in metrics.items()}
@@ -68,10 +68,36 @@ def saved(
     if look is not None and run.opened_by != "disabled":
         from autotrack.ranking import Save
 
-        save = Save(body["id"], place, look, without, body["score"], monitor, mode)
+        save = Save(body["id"], place, look, part, body["score"], monitor, mode)
         retention = retention_of(run)
         retention.saved(save)
         retention.read_later(save)
+
+
+MOST_NAMES = 1_000
+
+
+class Written:
+    """What a save writes into a folder in which other files lie, or come later: made before it, asked behind it."""
+
+    def __init__(self, folder: str | os.PathLike[str], without: str) -> None:
+        self._folder = os.fspath(folder)
+        self._without = without
+        self._before = self._stamps()
+
+    def part(self) -> tuple[Part, bool]:
+        """The files that are new or were written anew, and whether there was one of them before."""
+        after = self._stamps()
+        names = tuple(name for name, stamp in after.items() if self._before.get(name) != stamp)
+        part = Part(self._without, names if 0 < len(names) <= MOST_NAMES else None)
+        return part, any(name in self._before for name in (names or after))
+
+    def _stamps(self) -> dict[str, tuple[int, int, int]]:
+        try:
+            stamps = look_at(self._folder, Part(self._without)).stamps
+        except OSError:
+            return {}
+        return {name: (size, changed, inode) for name, size, changed, inode in stamps}
 
 
 _enclosed: ContextVar[int] = ContextVar("autotrack_saving", default=0)

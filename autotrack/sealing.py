@@ -11,7 +11,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from autotrack import background
-from autotrack.digests import Look
+from autotrack.digests import Look, Part
 from autotrack.mounts import holds_what_is_read, kind_of
 
 if TYPE_CHECKING:
@@ -49,13 +49,13 @@ def pace() -> None:
     background.breathe()
 
 
-def seal_later(path: str, look: Look, without: str | None, take: Callable[["Seal"], object]) -> None:
+def seal_later(path: str, look: Look, part: Part, take: Callable[["Seal"], object]) -> None:
     """Hand the seal of what was seen at a path to `take`, on the helper thread; nothing where it is not there any more."""
     if look.is_whole():
-        _submit(_Job(partial(seal_now, path, look, without, take), stores=False))
+        _submit(_Job(partial(seal_now, path, look, part, take), stores=False))
 
 
-def seal_now(path: str, look: Look, without: str | None, take: Callable[["Seal"], object]) -> None:
+def seal_now(path: str, look: Look, part: Part, take: Callable[["Seal"], object]) -> None:
     """The same on this thread, which is the helper's.
 
     A training may remove at any moment what it has saved, and is not to fail because we read it: where reading could keep a
@@ -65,7 +65,7 @@ def seal_now(path: str, look: Look, without: str | None, take: Callable[["Seal"]
         return
     from autotrack.objects.seal import seal_of
 
-    seal = seal_of(path, look, without, pace)
+    seal = seal_of(path, look, part, pace)
     if seal is not None:
         take(seal)
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from autotrack import loads, saves
 from autotrack.callback import ByIdentity, open_run
-from autotrack.digests import names_in
 from autotrack.guard import guarded
 from autotrack.patcher import Call
 from autotrack.run import Run
@@ -73,13 +72,14 @@ def saved(call: Call) -> Callable[[Call], None] | None:
     if run is None:
         return None
     path = os.fspath(call.kwargs["save_directory"] if len(call.args) < 2 else call.args[1])
-    overwrites = bool(names_in(path, without=_OTHERS))
+    written = saves.Written(path, without=_OTHERS)
     by = f"{type(call.args[0]).__name__}.save_pretrained"
     release = saves.enclose()
 
     def end(call: Call) -> None:
         release()
         if call.error is None:
-            saves.saved(run, path, overwrites=overwrites, without=_OTHERS, by=by)
+            part, overwrites = written.part()
+            saves.saved(run, path, overwrites=overwrites, part=part, by=by)
 
     return end

@@ -1,7 +1,7 @@
 """The checkpoints of a Trainer: `checkpoint-<step>` folders, what rotation removes, and the models that the user saves.
 
-`Trainer._save_checkpoint` writes a folder and then rotates; with `load_best_model_at_end` and `save_total_limit=1` one more is
-removed behind the last `on_save`. So the folders beside are compared before and after, and once more at the end.
+`Trainer._save_checkpoint` writes a folder and then rotates; with `save_total_limit=1` and a metric to compare by, one more is
+removed behind the last `on_log` of the training. So the folders beside are compared before and after, and once more at the end.
 """
 
 import os
@@ -10,7 +10,6 @@ from typing import Any
 
 from autotrack import saves
 from autotrack.callback import open_run
-from autotrack.digests import names_in
 from autotrack.integrations._transformers_end import metric_name
 from autotrack.integrations._transformers_steps import Train
 from autotrack.patcher import Call, Patcher
@@ -50,9 +49,7 @@ class Checkpoints:
                 facts = {"step": state.global_step, "epoch": state.epoch, **_score(trainer.args, state)}
                 saves.saved(run, path, overwrites=path in before, by=type(trainer).__name__, **facts)
             left = folders(folder)
-            tell_removed(run, before - left)
-            for one in before & left:
-                saves.stayed(run, one)
+            tell_rotated(run, before, left)
             train = self._train_of(trainer)
             if train is not None:
                 train.saved_in[folder] = left
@@ -67,16 +64,30 @@ class Checkpoints:
         if run is None:
             return None
         path = words.get("output_dir") or trainer.args.output_dir
-        overwrites = bool(names_in(path, without=_PREFIX))
+        written = saves.Written(path, without=_PREFIX)
         release = saves.enclose()
 
         def end(call: Call) -> None:
             release()
             if call.error is None:
-                facts = {"step": trainer.state.global_step, "epoch": trainer.state.epoch}
-                saves.saved(run, path, overwrites=overwrites, without=_PREFIX, **facts)
+                part, overwrites = written.part()
+                saves.saved(run, path, overwrites=overwrites, part=part, **self._of_model(trainer))
 
         return end
+
+    def _of_model(self, trainer: Any) -> dict[str, Any]:
+        """Step and epoch of the weights that the trainer's model has: behind `load_best_model_at_end` those of the best checkpoint."""
+        args, state = trainer.args, trainer.state
+        train = self._train_of(trainer)
+        best = state.best_model_checkpoint if args.load_best_model_at_end else None
+        if best is None or train is None or train.active:
+            return {"step": state.global_step, "epoch": state.epoch}
+        number = os.path.basename(best).removeprefix(_PREFIX)
+        step = int(number) if number.isdecimal() else state.global_step
+        epochs = [row["epoch"] for row in state.log_history if row.get("step") == step and "epoch" in row]
+        facts = {"score": state.best_metric, "monitor": metric_name(args)}
+        facts["mode"] = "max" if args.greater_is_better else "min"
+        return {"step": step, "epoch": epochs[-1] if epochs else None, **facts}
 
     def _writes(self, trainer: Any) -> Run | None:
         """The run that this process notes the trainer's files in."""
@@ -100,10 +111,12 @@ def tell_going(run: Run, paths: set[str]) -> None:
         saves.going(run, path)
 
 
-def tell_removed(run: Run, paths: set[str]) -> None:
-    """Rotation has removed these."""
-    for path in sorted(paths):
+def tell_rotated(run: Run, before: set[str], left: set[str]) -> None:
+    """Rotation is over: what it has removed, and what it has not."""
+    for path in sorted(before - left):
         saves.removed(run, path, "rotation", by="Trainer")
+    for path in sorted(before & left):
+        saves.stayed(run, path)
 
 
 def _score(args: Any, state: Any) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from autotrack.guard import guarded
 from autotrack.integration import Integration
 from autotrack.integrations import _pretrained
 from autotrack.integrations._stopped import pruned
-from autotrack.integrations._transformers_checkpoints import Checkpoints, folders, tell_removed
+from autotrack.integrations._transformers_checkpoints import Checkpoints, folders, tell_going, tell_rotated
 from autotrack.integrations._transformers_end import outcome
 from autotrack.integrations._transformers_facts import config_of
 from autotrack.integrations._transformers_resumed import over
@@ -281,6 +281,11 @@ class TransformersCallback(Adapter):
         if train is None:
             self._log_outside(here, state, logs)
         elif train.owner is self.owner:
+            if "train_runtime" in logs and args.save_total_limit == 1:
+                for known in (
+                    train.saved_in.values()
+                ):  # the Trainer now deletes all but the best one, if it compares them
+                    tell_going(train.run, known)
             train.logged = (state.global_step, logs)
             train.record(logs if type(logs) is dict else dict(logs), state.global_step)
 
@@ -380,5 +385,5 @@ def _finish(here: Inside, error: BaseException | None) -> None:
         facts = outcome(trainer.args, state, trainer.callback_handler.callbacks, train.error or error, ended)
         train.run.update_config(facts, source="transformers")
         for folder, known in train.saved_in.items():
-            tell_removed(train.run, known - folders(folder))
+            tell_rotated(train.run, known, folders(folder))
     train.finish(None if pruned(error) else error)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from autotrack.catalog.find import Catalog, Target, of_save
 from autotrack.catalog.mending import read_now
-from autotrack.digests import digest_of, look_at
+from autotrack.digests import ALL, Part, digest_of, look_at, names_of
 from autotrack.errors import CheckpointNotFound, NotWhole
 from autotrack.layout import make_private_folder, new_run_id
 from autotrack.objects.clone import clone
@@ -74,16 +74,15 @@ def original(target: Target) -> Path | None:
         or (target.save is not None and target.save.gone is not None)
     ):
         return None
-    without = target.save.without if target.save is not None else None
-    return Path(target.path) if _is(Path(target.path), target.digest, without) else None
+    return Path(target.path) if _is(Path(target.path), target.digest, target.part) else None
 
 
-def _is(path: Path, digest: str | None, without: str | None = None) -> bool:
+def _is(path: Path, digest: str | None, part: Part = ALL) -> bool:
     try:
-        look = look_at(os.fspath(path), without)
+        look = look_at(os.fspath(path), part)
     except OSError:
         return False
-    return digest is not None and digest_of(os.fspath(path), look, without) == digest
+    return digest is not None and digest_of(os.fspath(path), look, part) == digest
 
 
 def _place(to: Path, target: Target) -> Path:
@@ -98,9 +97,9 @@ def _copied(source: Path, to: Path, target: Target) -> Path:
     make_private_folder(to.parent)
     try:
         if source.is_dir():
-            without = target.save.without if target.save is not None else None
-            left_out = shutil.ignore_patterns(f"{without}*") if without else None
-            shutil.copytree(source, temporary, ignore=left_out)
+            for name in sorted(names_of(os.fspath(source), target.part)):
+                (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source / name, temporary / name, follow_symlinks=False)
         else:
             _copy_file(source, temporary)
         if not _is(temporary, target.digest):

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from typing import NamedTuple
 
 from autotrack.catalog.mending import mend, read_now
+from autotrack.digests import ALL, Part
 from autotrack.errors import CheckpointNotFound, RegistryError
 from autotrack.index import Index
 from autotrack.index.history import Series
@@ -30,6 +32,11 @@ class Target(NamedTuple):
     def path(self) -> str:
         """Where it was saved."""
         return self.save.path if self.save is not None else self._version.path
+
+    @property
+    def part(self) -> Part:
+        """What of a folder it is."""
+        return self.save.part if self.save is not None else ALL
 
     @property
     def digest(self) -> str | None:
@@ -112,7 +119,7 @@ class Catalog:
         return of_save(self._of_run(run, which or "best or last"))
 
     def measured(self, target: Target) -> Target:
-        """With the metrics at that time: of each key of its run the last value before the save, or of the save's own step.
+        """With the metrics at that time: of each key of its run the value of the save's own step, else the last one before it.
 
         What autotrack adds of itself, times and rates above all, is left out where the training has logged something.
         """
@@ -120,10 +127,12 @@ class Catalog:
         if save is None:
             return target
         try:
-            history = self.index.get(save.run).history()
+            run = self.index.get(save.run)
         except LookupError:
             return target
-        found = {key: value for key in history if (value := _at(history[key], save)) is not None}
+        history = run.history()
+        values = {key: _at(history[key], save, run.finished) for key in history}
+        found = {key: value for key, value in values.items() if value is not None}
         logged = {key: value for key, value in found.items() if not key.startswith("auto/")}
         return target._replace(save=replace(save, metrics=(logged or found) | dict(save.metrics)))
 
@@ -165,12 +174,18 @@ class Catalog:
         return chosen
 
 
-def _at(series: Series, save: Checkpoint) -> float | None:
-    """A framework may tell of an epoch right behind the checkpoint that it has saved at its end: that is of the same step."""
-    counts = series.times <= save.saved.timestamp()
-    if save.step is not None:
-        counts |= series.steps == save.step
-    places = counts.nonzero()[0]
+def _at(series: Series, save: Checkpoint, finished: datetime | None) -> float | None:
+    """The last value before the save. A framework may tell of an epoch right behind the checkpoint that it has saved at its end: that
+    is of the same step. What is told of this step once the training is over may be of other weights.
+    """
+    before = series.times <= save.saved.timestamp()
+    own = series.steps == save.step
+    if save.step is not None and not (before & own).any():
+        in_time = series.times <= finished.timestamp() if finished is not None else True
+        behind = (own & ~before & in_time).nonzero()[0]
+        if len(behind):
+            return float(series.values[behind[0]])
+    places = (before & own if (before & own).any() else before).nonzero()[0]
     return float(series.values[places[-1]]) if len(places) else None
 
 

@@ -126,10 +126,10 @@ def read_now(catalog: "Catalog", save: Checkpoint) -> Checkpoint:
 
 def _seal(path: str, save: Checkpoint) -> Seal | None:
     try:
-        look = look_at(path, save.without)
+        look = look_at(path, save.part)
     except OSError:
         return None
-    return seal_of(path, look, save.without) if save.fits(look) else None
+    return seal_of(path, look, save.part) if save.fits(look) else None
 
 
 def _read_event(save: Checkpoint, seal: Seal) -> dict[str, Any]:

@@ -149,7 +149,7 @@ def _add(catalog: Catalog, target: Target, pace: Pace) -> bool:
     where = original(target)
     if where is None:
         return False
-    look = look_at(os.fspath(where), target.save.without if target.save is not None else None)
+    look = look_at(os.fspath(where), target.part)
     Budget(catalog.layout.objects).claim(look.size)
     catalog.kept.add(*target.kept, os.fspath(where), look, target.path, pace)
     return True
@@ -180,7 +180,7 @@ def _from_elsewhere(
         raise NotWhole(
             f"{told} cannot be registered: it holds something other than files, or more files than are looked at."
         )
-    seal = seal_of(path, look, None, pace)
+    seal = seal_of(path, look, pace=pace)
     if seal is None:
         raise NotWhole(f"{told} cannot be registered: it was changed while it was read, or cannot be read.")
     if seal.problem is not None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
-from autotrack.digests import Look
+from autotrack.digests import Look, Part
 from autotrack.times import moment
 
 _CLOCK_SECONDS = 1.0
@@ -31,7 +31,8 @@ State = Literal["written", "sealed", "damaged", "stored", "overwritten", "remove
 class Checkpoint:
     """One save of a checkpoint. A path that is saved to again holds another checkpoint.
 
-    `size` in bytes, `files` how many a folder has, `without` the beginning of the names of folders in it that are not of it; `score`
+    `size` in bytes, `files` how many a folder has, `without` the beginning of the names of folders in it that are not of it, `names`
+    the files in it that are, where others lie beside; `score`
     the value of the metric `monitor` that whoever saved it judged it by, the less the better where `mode` is "min"; `by` who that
     was; `links` the paths that stand for it; `best` of those of this monitor, `last` of all of the run. `run` saved it, `id` names
     this save; `digest` is the sha256 of its bytes, of a folder that of its listing, `format` what it is, None where it went
@@ -68,6 +69,12 @@ class Checkpoint:
     last: bool = False
     run: str = ""
     without: str | None = None
+    names: tuple[str, ...] | None = None
+
+    @property
+    def part(self) -> Part:
+        """What of a folder it is."""
+        return Part(self.without, self.names)
 
     @property
     def is_there(self) -> bool:
@@ -137,14 +144,21 @@ def _judged(found: list[Checkpoint]) -> list[Checkpoint]:
     for place, one in enumerate(found):
         if one.score is None or one.mode is None or one.score != one.score or one.problem is not None:
             continue
-        before = found[best[one.monitor or ""]].score if (one.monitor or "") in best else None
-        if before is None or (one.score <= before if one.mode == "min" else one.score >= before):
+        before = found[best[one.monitor or ""]] if (one.monitor or "") in best else None
+        if before is None or _is_better(one, one.score, before):
             best[one.monitor or ""] = place
     last = len(found) - 1
     return [
         replace(one, state=_state(one), best=place in best.values(), last=place == last)
         for place, one in enumerate(found)
     ]
+
+
+def _is_better(one: Checkpoint, score: float, before: Checkpoint) -> bool:
+    """Of two with the same score the earlier one is, as for the frameworks, as long as it is there."""
+    if score == before.score:
+        return not before.is_there
+    return score < (before.score or 0.0) if one.mode == "min" else score > (before.score or 0.0)
 
 
 def _state(one: Checkpoint) -> State:
@@ -175,6 +189,7 @@ def _saved(run: str, path: str, fact: Fact) -> Checkpoint:
         mode=body.get("mode"),
         run=run,
         without=body.get("without"),
+        names=tuple(map(str, body["names"])) if isinstance(body.get("names"), list) else None,
     )
 
 

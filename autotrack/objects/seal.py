@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from autotrack.digests import Look, digest_of_files, look_at
+from autotrack.digests import ALL, Look, Part, digest_of_files, look_at
 from autotrack.objects.reading import Pace, check
 from autotrack.objects.recipe import KeptFile
 from autotrack.objects.shards import missing
@@ -22,7 +22,7 @@ class Seal(NamedTuple):
     problem: str | None
 
 
-def seal_of(path: str, look: Look, without: str | None = None, pace: Pace = bool) -> Seal | None:
+def seal_of(path: str, look: Look, part: Part = ALL, pace: Pace = bool) -> Seal | None:
     """Read what was seen at a path; None where that does not lie there now, or cannot be read."""
     if not look.is_whole():
         return None
@@ -32,7 +32,7 @@ def seal_of(path: str, look: Look, without: str | None = None, pace: Pace = bool
             checked = check(os.path.join(path, name) if name else path, pace, sync=True)
             file = KeptFile(name.replace(os.sep, "/"), size, checked.digest, checked.format, None)
             found.append((file, checked.problem))
-        return None if look_at(path, without) != look else seal_from(path, look, found)
+        return None if look_at(path, part) != look else seal_from(path, look, found)
     except OSError:
         return None
 

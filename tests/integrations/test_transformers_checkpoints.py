@@ -43,8 +43,8 @@ def test_folders_have_their_scores_and_rotation_is_told(store, arm, tmp_path):
         (str(out / "checkpoint-4"), 4, 0.75, "eval_accuracy"),
         (str(out / "checkpoint-6"), 6, 0.25, "eval_accuracy"),
     ]
-    # The last one goes when the training is over, behind the last `on_save`.
-    assert [one.state for one in found] == ["removed", "sealed", "removed"]
+    # The last one goes when the training is over, behind the last `on_save`: until then it can be linked into the store.
+    assert [one.state for one in found] == ["removed", "sealed", "stored"]
     assert [path.name for path in out.iterdir()] == ["checkpoint-4"]
     files = [path.stat().st_size for path in (out / "checkpoint-4").rglob("*") if path.is_file()]
     assert (found[1].size, found[1].files) == (sum(files), len(files))
@@ -66,6 +66,53 @@ def test_models_that_the_user_saves_belong_to_the_run_of_the_training(store, arm
         (str(store.parent / "final"), "overwritten"),
         (str(store.parent / "final"), "sealed"),
     ]
+
+
+def test_the_final_model_is_known_whatever_is_written_beside_it_later(store, arm):
+    made = trainer(store.parent, arm(), max_steps=2, save_strategy="no")
+    made.train()
+    made.save_model()
+    made.save_metrics("train", {"train_loss": 1.0})
+    made.save_state()
+    sealing.wait(sealing.LONGEST_WAIT)
+    out = store.parent / "out"
+    (found,) = only_run().checkpoints
+    assert found.state == "sealed"
+    assert "model.safetensors" in found.names
+    assert {"train_results.json", "trainer_state.json"} <= {path.name for path in out.iterdir()} - set(
+        found.names
+    )
+    assert autotrack.checkpoints.get(f"{found.run}:last") == out
+    copy = autotrack.checkpoints.get(f"{found.run}:last", to=store.parent / "copy")
+    assert sorted(path.name for path in copy.iterdir()) == sorted(found.names)
+
+
+class Undecided(Watched):
+    """Two evaluations are equally good, and the one behind the training is another."""
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        output = super().evaluation_loop(*args, **kwargs)
+        in_training = {2: 0.5, 4: 0.75, 6: 0.75}[self.state.global_step]
+        output.metrics["eval_accuracy"] = in_training if self.is_in_train else 1.0
+        return output
+
+
+def test_the_model_behind_load_best_model_at_end_is_the_best_of_the_trainer(store, arm):
+    facts = {"metric_for_best_model": "accuracy", "load_best_model_at_end": True}
+    made = trainer(store.parent, arm(), kind=Undecided, **facts, **SAVES)
+    made.train()
+    final = store.parent / "final"
+    made.save_model(str(final))
+    made.evaluate()
+    sealing.wait(sealing.LONGEST_WAIT)
+    run = only_run()
+    best = autotrack.checkpoints.find(f"{run.id}:best")
+    assert (best.path, best.step) == (made.state.best_model_checkpoint, 4)
+    saved = run.checkpoints[-1]
+    assert (saved.path, saved.step, saved.score) == (str(final), 4, 0.75)
+    assert saved.epoch == pytest.approx(4 / 3)
+    assert run.summary["eval_accuracy"] == 1.0
+    assert autotrack.checkpoints.find(f"{run.id}:step=6").metrics["eval_accuracy"] == 0.75
 
 
 def test_a_second_training_into_the_same_folder_overwrites(store, arm):

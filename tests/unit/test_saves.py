@@ -116,3 +116,44 @@ background.drain(60)
 print("autotrack.objects.keep" in sys.modules, "autotrack.keeping" in sys.modules)
 """
     assert answer(code).split() == [str(is_loaded)] * 2
+
+
+@pytest.mark.usefixtures("store")
+def test_of_the_same_score_the_first_is_the_best_as_long_as_it_is_there(here: Path) -> None:
+    with autotrack.init(project="p", log_model=True) as run:
+        for number in range(3):
+            (here / f"{number}.pt").write_bytes(bytes([number]) * 100)
+            run.log_checkpoint(f"{number}.pt", score=0.5, monitor="acc", mode="max")
+    found = autotrack.get_run(run.id).checkpoints
+    assert [(one.best, one.state) for one in found] == [
+        (True, "stored"),
+        (False, "sealed"),
+        (False, "stored"),
+    ]
+    with autotrack.init(project="p", log_model=False) as run:
+        for number in range(2):
+            (here / "same.pt").write_bytes(bytes([number]) * 100)
+            run.log_checkpoint("same.pt", score=0.5, monitor="acc", mode="max")
+    assert [one.best for one in autotrack.get_run(run.id).checkpoints] == [False, True]
+
+
+@pytest.mark.usefixtures("store")
+def test_a_part_of_a_folder_is_a_checkpoint_of_these_files_alone(here: Path) -> None:
+    folder = here / "out"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "old.txt").write_text("before")
+    (folder / "again.txt").write_text("before")
+    with autotrack.init(project="p") as run:
+        written = saves.Written(folder, without="checkpoint-")
+        (folder / "again.txt").write_text("now")
+        (folder / "inner" / "new.txt").write_text("now")
+        part, overwrites = written.part()
+        saves.saved(run, folder, part=part, overwrites=overwrites)
+        (folder / "later.txt").write_text("behind")
+    (found,) = autotrack.get_run(run.id).checkpoints
+    assert (part.names, overwrites) == (("again.txt", "inner/new.txt"), True)
+    assert (found.names, found.files, found.size, found.state) == (part.names, 2, 6, "sealed")
+    assert autotrack.checkpoints.get(f"{run.id}:last") == folder
+    (folder / "again.txt").write_text("changed")
+    with pytest.raises(autotrack.AutotrackError, match="nowhere"):
+        autotrack.checkpoints.get(f"{run.id}:last")
