@@ -53,6 +53,11 @@ class ByIdentity(Generic[V]):
 
         items[number] = (ref(owner, forget), value)
 
+    def living(self) -> list[tuple[Any, V]]:
+        """The objects that are there still, each with its value, the newest first."""
+        found = [(item[0](), item[1]) for item in list(self._items.values())[::-1]]
+        return [(owner, value) for owner, value in found if owner is not None]
+
     def drop(self, owner: Any) -> None:
         """Forget the value of this object, if there is one."""
         if self.get(owner) is not None:

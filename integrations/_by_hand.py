@@ -7,6 +7,9 @@ from typing import Any
 from autotrack import saves
 from autotrack.callback import open_run
 from autotrack.patcher import Call
+from autotrack.run import Run
+from autotrack.session import recording
+from autotrack.trained import run_of
 
 End = Callable[[Call], None]
 
@@ -16,8 +19,11 @@ def no_path(path: str) -> bool:
     return False
 
 
-def saver(name: str, by: str, left_out: Callable[[str], bool] = no_path) -> Callable[[Call], End | None]:
-    """What is to be called before a function whose second argument, or the one of this name, is the path that it writes to.
+def saver(
+    name: str, by: str, of: str, left_out: Callable[[str], bool] = no_path
+) -> Callable[[Call], End | None]:
+    """What is to be called before a function whose second argument, or the one called `name`, is the path that it writes to, and
+    whose first, or the one called `of`, is what it writes.
 
     What the function itself calls for that, or a framework calls it for, is no checkpoint of its own.
     """
@@ -26,14 +32,14 @@ def saver(name: str, by: str, left_out: Callable[[str], bool] = no_path) -> Call
         target: Any = call.args[1] if len(call.args) > 1 else call.kwargs.get(name)
         if not isinstance(target, (str, os.PathLike)) or left_out(os.fspath(target)):
             return None
-        return noted(os.fspath(target), by)
+        return noted(os.fspath(target), by, call.args[0] if call.args else call.kwargs.get(of))
 
     return begin
 
 
-def noted(path: str, by: str, here: Callable[[], bool] = lambda: True) -> End | None:
-    """The end of a save to a path that begins now; None where it is nobody's. `here`: whether this process is to note it."""
-    run = None if saves.is_enclosed() else open_run()
+def noted(path: str, by: str, of: Any, here: Callable[[], bool] = lambda: True) -> End | None:
+    """The end of a save of an object to a path that begins now; None where it is nobody's. `here`: whether this process notes it."""
+    run = None if saves.is_enclosed() else run_for(of)
     if run is None:
         return None
     overwrites = os.path.lexists(path)
@@ -45,3 +51,11 @@ def noted(path: str, by: str, here: Callable[[], bool] = lambda: True) -> End | 
             saves.saved(run, path, overwrites=overwrites, by=by)
 
     return end
+
+
+def run_for(value: Any) -> Run | None:
+    """The run that the user has opened, or the training that goes on; else the one in which this was trained; else the program's."""
+    run = open_run()
+    if run is not None and run.opened_by != "launcher":
+        return run
+    return (run_of(value) if recording() else None) or run

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from autotrack import loads, saves
-from autotrack.callback import ByIdentity, open_run
+from autotrack.callback import ByIdentity
 from autotrack.guard import guarded
+from autotrack.integrations._by_hand import run_for
 from autotrack.patcher import Call
 from autotrack.run import Run
 
@@ -68,7 +69,7 @@ def saved(call: Call) -> Callable[[Call], None] | None:
     """`model.save_pretrained(save_directory, …, is_main_process=True)`: the checkpoints of a Trainer beside it are not of it."""
     if saves.is_enclosed() or not call.kwargs.get("is_main_process", True):
         return None
-    run = open_run()
+    run = run_for(call.args[0])
     if run is None:
         return None
     path = os.fspath(call.kwargs["save_directory"] if len(call.args) < 2 else call.args[1])

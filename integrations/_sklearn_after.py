@@ -19,6 +19,7 @@ from autotrack.integrations._call_sites import Site, sites, spelled
 from autotrack.integrations._sklearn_facts import PLAIN
 from autotrack.integrations._sklearn_threads import inside
 from autotrack.late import log_late
+from autotrack.trained import trained
 from autotrack.training import in_training
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Fitted:
     """
 
     def __init__(self, run: "Run", own: bool, calls: Callable[[], int] | None = None) -> None:
-        self._run = run
+        self.run = run
         self._own = own
         self._calls = calls
         self._counts: dict[str, int] = {}
@@ -49,8 +50,8 @@ class Fitted:
             step = self._counts.get(key, 0)
             self._counts[key] = step + 1
         else:
-            step = self._run.last_step or 0
-        log_late(self._run, {key: value}, step)
+            step = self.run.last_step or 0
+        log_late(self.run, {key: value}, step)
 
 
 class _Prediction(NamedTuple):
@@ -68,10 +69,10 @@ class After:
 
     def add(self, estimator: Any, fitted: Fitted) -> None:
         """An estimator was fitted, and with it the best one of a search; a clustering has predicted labels at that."""
-        self._fitted.set(estimator, fitted)
-        best = getattr(estimator, "best_estimator_", None)
-        if best is not None:
-            self._fitted.set(best, fitted)
+        for one in (estimator, getattr(estimator, "best_estimator_", None)):
+            if one is not None:
+                self._fitted.set(one, fitted)
+                trained(one, fitted.run)
         self.add_prediction(getattr(estimator, "labels_", None), fitted)
 
     def add_prediction(self, predicted: Any, fitted: Fitted, where: tuple[Site, ...] = ()) -> None:

@@ -27,7 +27,7 @@ def _is_a_memmap(path: str) -> bool:
     return any(one.startswith("joblib_memmapping_folder") for one in path.split(os.sep)[:-1])
 
 
-dumped = saver("filename", by="joblib.dump", left_out=_is_a_memmap)
+dumped = saver("filename", by="joblib.dump", of="value", left_out=_is_a_memmap)
 
 
 def load(path: Path, pickle: bool, **options: Any) -> Any:

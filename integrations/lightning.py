@@ -41,6 +41,7 @@ from autotrack.integrations._lightning_writes import Writes
 from autotrack.patcher import Call
 from autotrack.process import is_worker
 from autotrack.run import Run
+from autotrack.trained import trained
 
 _TARGETS = (
     "lightning.pytorch.trainer.trainer",
@@ -176,6 +177,7 @@ class LightningWatch(Watch):
             fit.launched = launched
             self.fits.set(trainer, fit)
             self.modules.set(module, fit)
+            trained(module, fit.run)
             self.latest = fit
 
     def resume(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:

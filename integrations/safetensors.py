@@ -31,7 +31,7 @@ class SafetensorsIntegration(Integration):
         self.patcher.observe(module, "save_file", saved)
 
 
-saved = saver("filename", by="safetensors.save_file")
+saved = saver("filename", by="safetensors.save_file", of="tensors")
 
 
 def write(source: Path, format: str, folder: Path, pickle: bool) -> None:

@@ -1,9 +1,9 @@
 """torch: what the user's own code saves with `torch.save`, and loading it again.
 
-A path that `torch.load` reads is an input of the run. `torch.save(obj, f)` with a path is a checkpoint of the open run, and so is the
-folder that `torch.distributed.checkpoint.save` writes, noted by rank 0 when all have written (its `.metadata` comes last). Saves
-that a framework makes for itself are noted by that framework's integration, and one to a file object is left to whoever
-opened the file.
+A path that `torch.load` reads is an input of the run. `torch.save(obj, f)` with a path is a checkpoint of the open run, behind it of
+the run that has trained what is saved, and so is the folder that `torch.distributed.checkpoint.save` writes, noted by rank 0 when all
+have written (its `.metadata` comes last). Saves that a framework makes for itself are noted by that framework's integration, and one
+to a file object is left to whoever opened the file.
 """
 
 import os
@@ -43,7 +43,7 @@ def was_loaded(args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> No
         loads.loaded(target)
 
 
-saved = saver("f", by="torch.save")
+saved = saver("f", by="torch.save", of="obj")
 
 
 def saved_in_shards(call: Call) -> Callable[[Call], None] | None:
@@ -51,7 +51,8 @@ def saved_in_shards(call: Call) -> Callable[[Call], None] | None:
     target: Any = call.kwargs.get("checkpoint_id") or getattr(call.kwargs.get("storage_writer"), "path", None)
     if not isinstance(target, (str, os.PathLike)):
         return None
-    return noted(os.fspath(target), "torch.distributed.checkpoint.save", here=lambda: rank() == 0)
+    of = call.args[0] if call.args else call.kwargs.get("state_dict")
+    return noted(os.fspath(target), "torch.distributed.checkpoint.save", of, here=lambda: rank() == 0)
 
 
 def load(path: Path, pickle: bool, **options: Any) -> Any:

@@ -37,6 +37,7 @@ from autotrack.integrations._transformers_search import begin_search, searching,
 from autotrack.integrations._transformers_steps import Inside, Steps, Train, inside
 from autotrack.options import Options
 from autotrack.patcher import Call, Hear
+from autotrack.trained import trained
 from autotrack.training import begin_training
 
 _TARGETS = ("transformers.trainer",)
@@ -215,6 +216,7 @@ class TransformersCallback(Adapter):
         if here is not None:  # perhaps once more, with a smaller batch
             known.steps = self.watch.steps_of(here.trainer)
             here.train, here.state = known, state
+            trained(here.trainer.model, known.run)
 
     def _begin(
         self, args: Any, state: Any, here: Inside | None, facts: dict[str, Any], options: Options

@@ -85,6 +85,20 @@ def test_outside_a_run_and_to_a_file_object_nothing_is_noted(tmp_path: Path) -> 
     assert only_run().checkpoints == []
 
 
+def test_an_estimator_that_is_dumped_behind_its_fit_belongs_to_the_run_of_the_fit() -> None:
+    from sklearn.dummy import DummyClassifier
+    from sklearn.model_selection import GridSearchCV
+
+    samples, targets = np.arange(12).reshape(6, 2), [0, 1] * 3
+    first = DummyClassifier().fit(samples, targets)
+    search = GridSearchCV(DummyClassifier(), {"constant": [0, 1]}, cv=2).fit(samples, targets)
+    joblib.dump(search.best_estimator_, "best.joblib")
+    joblib.dump(value=first, filename="first.joblib")
+    roots = sorted((run for run in autotrack.runs() if run.parent is None), key=lambda run: run.created)
+    named = [[Path(one.path).name for one in run.checkpoints if "://" not in one.path] for run in roots]
+    assert named == [["first.joblib"], ["best.joblib"]]
+
+
 def test_a_save_that_fails_is_no_checkpoint_and_raises_what_it_raised(tmp_path: Path) -> None:
     with autotrack.init(project="p"):
         with pytest.raises(RuntimeError, match="does not exist"):
@@ -131,13 +145,29 @@ def test_a_save_of_lightning_is_noted_once(tmp_path: Path, name: str) -> None:
         "enable_model_summary": False,
         "accelerator": "cpu",
     }
-    with autotrack.init(project="p") as run:
+
+    def fit() -> Any:
+        model = Net()
         trainer = pl.Trainer(max_epochs=1, default_root_dir=tmp_path, **quiet)
-        trainer.fit(Net(), DataLoader(TensorDataset(torch.ones(8, 4)), batch_size=4))
+        trainer.fit(model, DataLoader(TensorDataset(torch.ones(8, 4)), batch_size=4))
+        return model
+
+    with autotrack.init(project="p") as run:
+        fit()
         save_torch("mine.pt")
     found = [one for each in autotrack.runs() for one in each.checkpoints]
     assert [(Path(one.path).suffix, one.run) for one in found][-1] == (".pt", run.id)
     assert [Path(one.path).suffix for one in found] == [".ckpt", ".pt"]
+
+    first, second = fit(), fit()
+    torch.save({"epoch": 1, "model": first.state_dict()}, "first.pt")
+    torch.save(second.layer.state_dict(), "second.pt")
+    torch.save({"model": Net().state_dict()}, "nobodys.pt")
+    behind = sorted(autotrack.runs(), key=lambda run: run.created)[1:]
+    assert [[Path(one.path).name for one in run.checkpoints][1:] for run in behind] == [
+        ["first.pt"],
+        ["second.pt"],
+    ]
 
 
 def test_a_save_of_transformers_is_noted_once(tmp_path: Path) -> None:
@@ -147,6 +177,16 @@ def test_a_save_of_transformers_is_noted_once(tmp_path: Path) -> None:
         trainer(tmp_path, [], num_train_epochs=1, save_strategy="epoch").train()
     found = [one for each in autotrack.runs() for one in each.checkpoints]
     assert [Path(one.path).name for one in found] == ["checkpoint-3"]
+
+    behind = trainer(tmp_path / "second", [], max_steps=1, save_strategy="no")
+    behind.train()
+    behind.model.save_pretrained(tmp_path / "model")
+    torch.save(behind.model.state_dict(), tmp_path / "weights.pt")
+    second = max(autotrack.runs(), key=lambda run: run.created)
+    assert [(Path(one.path).name, one.step) for one in second.checkpoints] == [
+        ("model", 1),
+        ("weights.pt", 1),
+    ]
 
 
 def test_a_save_of_keras_is_noted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
