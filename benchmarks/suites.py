@@ -49,6 +49,12 @@ LIGHTNING = (
 KERAS = ("src/callbacks", "src/trainers", "src/saving")
 SKLEARN = (
     "callback",
+    "metrics/cluster/tests/test_supervised.py",
+    "metrics/cluster/tests/test_unsupervised.py",
+    "metrics/tests/test_classification.py",
+    "metrics/tests/test_ranking.py",
+    "metrics/tests/test_regression.py",
+    "metrics/tests/test_score_objects.py",
     "model_selection/tests/test_search.py",
     "model_selection/tests/test_successive_halving.py",
     "model_selection/tests/test_validation.py",
