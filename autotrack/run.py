@@ -177,6 +177,13 @@ class Run(Attachments, ReadBack):
         if took > SLOW_NS or end > turn.due:
             journal.after(seq, took, end)
 
+    def log_beside(self, values: Mapping[str, Any], step: int) -> None:
+        """`log` at a step that is not one of those which the user's calls without a step count on from."""
+        with self._step_lock:
+            last = self._last_step
+            self.log(values, step)
+            self._last_step = last
+
     def update_config(self, values: Mapping[str, Any], source: str = "user") -> None:
         """Merge settings into the config; nested mappings are merged, secrets redacted, anything else than JSON copied as text."""
         with guarded("recording the config"):

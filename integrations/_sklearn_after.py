@@ -40,18 +40,24 @@ class Fitted:
         self.run = run
         self._own = own
         self._calls = calls
-        self._counts: dict[str, int] = {}
+        self._next: dict[str, int] = {}
+        """By metric the least step that it has not had."""
 
     def log(self, key: str, value: float) -> None:
-        """At the step of the last part; in a run of the fit's own counted from 0; else at the step that the run has reached."""
+        """At the step of the last part; in a run of the fit's own counted from 0; else at the step that the run has reached, or, if
+        it has been there, at the next one. The steps that the user counts are left alone.
+        """
         if self._calls is not None:
             step = max(self._calls() - 1, 0)
-        elif self._own:
-            step = self._counts.get(key, 0)
-            self._counts[key] = step + 1
         else:
-            step = self.run.last_step or 0
-        log_late(self.run, {key: value}, step)
+            step = self._next.get(key, 0)
+            if not self._own:
+                step = max(step, self.run.last_step or 0)
+            self._next[key] = step + 1
+        if self.run.ended:
+            log_late(self.run, {key: value}, step)
+        else:
+            self.run.log_beside({key: value}, step)
 
 
 class _Prediction(NamedTuple):
@@ -66,6 +72,8 @@ class After:
     def __init__(self) -> None:
         self._fitted: ByIdentity[Fitted] = ByIdentity()
         self._predictions: ByIdentity[_Prediction] = ByIdentity()
+        self._open: ByIdentity[Fitted] = ByIdentity()
+        """By run, of what belongs to no fit."""
 
     def add(self, estimator: Any, fitted: Fitted) -> None:
         """An estimator was fitted, and with it the best one of a search; a clustering has predicted labels at that."""
@@ -119,10 +127,15 @@ class After:
         base = getattr(values, "base", None)
         return self._predictions.get(values) or (self._predictions.get(base) if base is not None else None)
 
-    @staticmethod
-    def _of_open_run() -> Fitted | None:
+    def _of_open_run(self) -> Fitted | None:
         run = session.unasked(session.enclosing_run())
-        return Fitted(run, own=False) if run is not None else None
+        if run is None:
+            return None
+        known = self._open.get(run)
+        if known is None:
+            known = Fitted(run, own=False)
+            self._open.set(run, known)
+        return known
 
 
 def watch_metrics(patcher: "Patcher", after: After, module: ModuleType) -> None:

@@ -148,12 +148,13 @@ def test_what_no_fit_is_known_for_goes_to_the_open_run_at_its_step() -> None:
     with autotrack.init(project="tests") as run:
         run.log({"loss": 1.0}, step=7)
         value = accuracy_score(y_test, y_test)
+        assert accuracy_score(y_test, y_test) == value
         run.log({"loss": 0.5})
     with autotrack.init(project="tests") as kept_out:
         autotrack.sklearn.autolog(project="tests", exclusive=True)
         accuracy_score(y_test, y_test)
     history = run.history("accuracy_score/y_test")["accuracy_score/y_test"]
-    assert (list(history.steps), list(history.values)) == ([7], [value])
+    assert (list(history.steps), list(history.values)) == ([7, 8], [value] * 2)
     assert list(run.history("loss")["loss"].steps) == [7, 8]
     assert computed(autotrack.get_run(kept_out.id)) == {}
 
