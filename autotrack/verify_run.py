@@ -47,8 +47,9 @@ def run_findings(layout: Layout, folder: Path, files: list[FileCheck], live: boo
     journals: dict[str, list[FileCheck]] = {}
     for file in files:
         journals.setdefault(file.segment.stem, []).append(file)
+    resumed = max((_begun(parts) for parts in journals.values() if _resumes(parts)), default=0)
     for parts in journals.values():
-        yield from _Journal(layout, folder, parts, live).findings()
+        yield from _Journal(layout, folder, parts, live, _begun(parts) < resumed).findings()
     roles = {_role(parts) for parts in journals.values()}
     if roles == {"edit"}:
         name = str(folder.relative_to(layout.root))
@@ -57,13 +58,16 @@ def run_findings(layout: Layout, folder: Path, files: list[FileCheck], live: boo
 
 
 class _Journal:
-    """One process's files."""
+    """One process's files; `gone_on`: whether a later attempt of the run has gone on behind it."""
 
-    def __init__(self, layout: Layout, folder: Path, files: list[FileCheck], live: bool) -> None:
+    def __init__(
+        self, layout: Layout, folder: Path, files: list[FileCheck], live: bool, gone_on: bool
+    ) -> None:
         self.layout = layout
         self.folder = folder
         self.files = files
         self.live = live
+        self.gone_on = gone_on
         self.holes = missing(files)
         self.gaps = [event.body for file in files for event in file.events if event.kind == "gap"]
         self.ended = any(
@@ -169,8 +173,15 @@ class _Journal:
             text = f"is there as {segment.sealed.name} too: sealing was interrupted; each event is taken once"
             yield self._at(file, "note", "both", text)
         if segment.plain is None and file is self.files[-1] and _role(self.files) == "run" and not self.ended:
-            text = "was sealed, which is done after the finish only, and has no finish: its end is lost"
-            yield self._at(file, "damage", "no-finish", text, open_end=True)
+            yield self._without_finish(file)
+
+    def _without_finish(self, file: FileCheck) -> Finding:
+        """Whatever a run holds is sealed once its last attempt has finished, the journals of those that died too."""
+        if self.gone_on:
+            text = "has no finish: its process died, and a later attempt has gone on with the run"
+            return self._at(file, "note", "no-finish", text)
+        text = "was sealed, which is done after the finish only, and has no finish: its end is lost"
+        return self._at(file, "damage", "no-finish", text, open_end=True)
 
     def _recorded_gaps(self) -> Iterator[Finding]:
         for gap, (first, last) in zip(self.gaps, self._gap_ranges(), strict=True):
@@ -243,6 +254,21 @@ def _role(files: list[FileCheck]) -> str:
         if file.header is not None and isinstance(file.header.get("role"), str):
             return str(file.header["role"])
     return "run"
+
+
+def _begun(files: list[FileCheck]) -> int:
+    """When a journal began, in Unix nanoseconds; 0 where its first line is lost."""
+    wall = (files[0].header or {}).get("wall")
+    return wall if isinstance(wall, int) else 0
+
+
+def _resumes(files: list[FileCheck]) -> bool:
+    """Whether a journal began another attempt of its run."""
+    return any(
+        event.kind == "start" and not event.child and event.body.get("resumed") is True
+        for file in files
+        for event in file.events
+    )
 
 
 def _inputs(layout: Layout, folder: Path, files: Iterable[FileCheck]) -> Iterator[Finding]:

@@ -1,7 +1,10 @@
 """`autotrack verify`: what it names, its exit codes, and that it changes nothing."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ import pytest
 import zstandard
 
 from autotrack.journal.format import encode
+from autotrack.journal.sealed import frames
 
 Invoke = Callable[..., Any]
 Ids = dict[str, str]
@@ -101,6 +105,47 @@ def test_a_cut_file_is_named(invoke: Invoke, filled: Path, ids: Ids) -> None:
     (found,) = findings(invoke)
     last = json.loads(data.splitlines()[-1])[1]
     assert (found["what"], found["lost"], found["open_end"]) == ("cut", [[last, last]], True)
+
+
+ATTEMPT = """
+import os, signal, sys, autotrack
+run = autotrack.init(project="p", id="abcdefghij")
+for step in range(2000):
+    run.log({"loss": 1 / (step + 1)}, step=step)
+if sys.argv[1] == "die":
+    os.kill(os.getpid(), signal.SIGKILL)
+run.finish()
+"""
+
+
+def attempts(invoke: Invoke, store: Path) -> list[Path]:
+    """The sealed journals of a run that was killed and then resumed to its end, in order."""
+    for end in ("die", "finish"):
+        env = {**os.environ, "AUTOTRACK_SILENT": "1"}
+        subprocess.run([sys.executable, "-c", ATTEMPT, end], env=env, check=False)
+    for _ in range(2):
+        assert invoke("ls").exit_code == 0
+    return sorted(store.glob("runs/p/abcdefghij/*.zst"), key=lambda path: int(path.name.split("-")[-2]))
+
+
+def test_an_attempt_that_died_and_was_gone_on_with_is_a_note(invoke: Invoke, store: Path) -> None:
+    died, _ = attempts(invoke, store)
+    (found,) = findings(invoke, code=0)
+    assert (found["state"], found["what"], found["file"]) == (
+        "note",
+        "no-finish",
+        str(died.relative_to(store)),
+    )
+    assert "a later attempt has gone on" in found["text"]
+
+
+def test_the_lost_end_of_the_last_attempt_is_found_behind_one_that_died(invoke: Invoke, store: Path) -> None:
+    _, last = attempts(invoke, store)
+    data = last.read_bytes()
+    last.write_bytes(data[: frames(data)[-2].end])
+    (found,) = [one for one in findings(invoke) if one["state"] == "damage"]
+    assert (found["what"], found["file"]) == ("no-finish", str(last.relative_to(store)))
+    assert found["open_end"] is True
 
 
 def test_objects_are_held_against_their_names(invoke: Invoke, filled: Path, ids: Ids) -> None:
