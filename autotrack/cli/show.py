@@ -12,7 +12,6 @@ from autotrack.cli.output import (
     curve_points,
     duration_text,
     flatten,
-    in_a_unit,
     json_text,
     nanoseconds_text,
     number_text,
@@ -26,6 +25,8 @@ from autotrack.cli.output import (
 from autotrack.cli.parameters import optional_run
 from autotrack.cli.records import best_places, complete, differences, interesting_metrics
 from autotrack.cli.screen import STATUS_STYLES, Screen
+from autotrack.cli.settings import parts_of, why_ended
+from autotrack.cli.surroundings import show_environment
 from autotrack.cli.table import Column
 from autotrack.cli.words import better, interest
 
@@ -36,10 +37,6 @@ if TYPE_CHECKING:
 
 ROWS = 40
 _CURVE = 16
-_DETAILS = frozenset(
-    "argv implementation prefix virtualenv digest size fingerprint cached interval gpu_why".split()
-)
-"""Facts of the environment that are shown with --all only."""
 
 
 def command(
@@ -79,7 +76,7 @@ class Page:
         self._inputs()
         self._changes()
         self._children()
-        self._environment()
+        show_environment(self.screen, self.run.environment, self.everything)
         self._capture()
         self._own_time()
         self._trouble()
@@ -92,6 +89,8 @@ class Page:
         rows += [(name, value) for name, value in named if value]
         rows.append(("created", f"{time_text(run.created)}  ({age_text(run.created)})"))
         rows.append(self._end())
+        if why := why_ended(run):
+            rows.append(("stopped", why))
         if run.attempts > 1:
             rows.append(("attempts", str(run.attempts)))
         if run.tags:
@@ -128,39 +127,18 @@ class Page:
             self.screen.line(f"  … {len(lines) - most} more lines above; --all shows them", cut_to_width=True)
         self.screen.text("\n".join(lines[-most:]), "dim", indent=2)
 
-    def _environment(self) -> None:
-        """One line for each side of the environment; with --all a section."""
-        lines: list[tuple[str, str]] = []
-        for what, facts in self.run.environment.items():
-            flat = flatten(facts) if isinstance(facts, dict) else {"": facts}
-            flat = {key: value for key, value in flat.items() if value not in (None, "", [], {})}
-            if not self.everything:
-                flat = {key: _short(key, value) for key, value in flat.items() if key not in _DETAILS}
-            if flat and self.everything:
-                flat = {key: in_a_unit(key, value) for key, value in flat.items()}
-                self.screen.heading(_title(what))
-                self._pairs(flat)
-            elif flat:
-                lines.append(
-                    (_title(what), ", ".join(_fact(what, key, value) for key, value in flat.items()))
-                )
-        if lines:
-            self.screen.heading("Environment")
-            wide = max(text_width(clean(title)) for title, _ in lines)
-            for title, text in lines:
-                head = [("  " + clean(title).ljust(wide + 2), "dim")]
-                self.screen.wrapped(head, text, hang=wide + 4)
-
     def _config(self) -> None:
-        flat = flatten(self.run.config)
-        if flat:
-            self.screen.heading("Config", count_text(len(flat), "value"))
-            self._pairs(flat)
-
-    def _pairs(self, flat: dict[str, Any]) -> None:
-        keys = self._first(list(flat))
-        self.screen.pairs([(key, value_text(flat[key])) for key in keys])
-        self._more(len(flat) - len(keys))
+        parts = parts_of(self.run.config, None if self.everything else ROWS)
+        rows: list[tuple[str, str]] = []
+        for part in parts:
+            rows += [(key, value_text(value)) for key, value in part.rows.items()]
+            if part.name and part.rows and part.more:
+                rows.append((f"{part.name}.{self.screen.mark}", f"{part.more} more"))
+        if rows:
+            hidden = sum(part.more for part in parts)
+            self.screen.heading("Config", count_text(sum(len(part.rows) for part in parts) + hidden, "value"))
+            self.screen.pairs(rows)
+            self._more(hidden)
 
     def _metrics(self) -> None:
         metrics = self.run.metrics
@@ -380,23 +358,3 @@ def _telling(runs: "Sequence[RunRecord]") -> list[Column]:
             column.add(value_text(config[key]) if key in config else "-")
         columns.append(column)
     return columns
-
-
-def _title(what: object) -> str:
-    return "GPU" if what == "gpu" else str(what).replace("_", " ").capitalize()
-
-
-def _fact(what: str, key: str, value: Any) -> str:
-    word = key.rpartition(".")[2]
-    if word in (what, "version"):
-        return value_text(value)
-    if word == "count":
-        return f"{value_text(value)} {what}"
-    return f"{word.replace('_', ' ') if word.islower() else word} {value_text(value)}".strip()
-
-
-def _short(key: str, value: Any) -> Any:
-    """A long list as its length, an amount of memory or disk in a unit."""
-    if isinstance(value, list) and len(value) > 8:
-        return f"{len(value)} entries (--all)"
-    return in_a_unit(key, value)

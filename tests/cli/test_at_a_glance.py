@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import autotrack
 from autotrack.cli.output import fitted
 from autotrack.cli.records import interesting_metrics
 from autotrack.cli.words import better, interest
@@ -217,3 +218,52 @@ def test_compare_cuts_no_decimal_in_a_narrow_terminal(terminal: Invoke, store: P
     shown = ANSI.sub("", terminal("compare", *ids, columns=64).output)
     (row,) = [line.split() for line in shown.splitlines() if line.strip().startswith("lr")]
     assert row == ["lr", "0.0144959753", "0.0027576665", "0.1"]
+
+
+def rows_of(shown: str, section: str) -> dict[str, str]:
+    """Names and values of a section; "" is the head."""
+    found = next(one for one in shown.split("\n\n") if one.startswith(section))
+    rows = [line.split(maxsplit=1) for line in found.splitlines()[1:]]
+    return {row[0]: row[1] if len(row) > 1 else "" for row in rows}
+
+
+def test_what_stands_by_itself_comes_first_and_no_long_group_hides_another(
+    invoke: Invoke, store: Path
+) -> None:
+    framework = {"trainer": {f"option{number}": None if number < 3 else number for number in range(90)}}
+    run = autotrack.init(config=framework)
+    run.update_config({"model": {"class": "Net", "parameters": 10}, "lr": 0.1, "hidden": 16})
+    run.finish()
+    rows = rows_of(invoke("show", run.id).stdout, "Config")
+    assert list(rows)[:5] == ["lr", "hidden", "model.class", "model.parameters", "trainer.option3"]
+    assert rows["trainer.…"] == "54 more"
+    assert rows["…"] == "54 more; --all shows them"
+    everything = list(rows_of(invoke("show", run.id, "--all").stdout, "Config"))
+    assert everything[4] == "trainer.option3"
+    assert len(everything) == 94
+    assert everything[-1] == "trainer.option2"
+
+
+def test_groups_share_the_rows_that_a_long_row_of_single_settings_leaves(invoke: Invoke, store: Path) -> None:
+    alone = {f"setting{number}": number for number in range(100)}
+    groups = {name: {f"x{number}": number for number in range(30)} for name in ("one", "two")}
+    run = autotrack.init(config=alone | groups)
+    run.finish()
+    names = list(rows_of(invoke("show", run.id).stdout, "Config"))
+    shown = [name.partition(".")[0] for name in names if not name.endswith("…")]
+    assert [shown.count(name) for name in ("one", "two")] == [10, 10]
+    assert sum(name.startswith("setting") for name in shown) == 20
+
+
+@pytest.mark.parametrize("place", ["stopped", "keras"])
+def test_why_a_training_ended_stands_in_the_head(invoke: Invoke, store: Path, place: str) -> None:
+    told = {"by": "early_stopping", "reason": "val_loss was no better\nthan 0.5"}
+    run = autotrack.init(config={"stopped": "on Monday"} if place == "keras" else None)
+    run.event("edit", {"framework": "keras"})
+    run.update_config({"keras": {"stopped": told}} if place == "keras" else {"stopped": told})
+    assert "stopped" not in rows_of(invoke("show", run.id).stdout, run.name)
+    run.finish()
+    assert (
+        rows_of(invoke("show", run.id).stdout, run.name)["stopped"]
+        == "early_stopping: val_loss was no better"
+    )
