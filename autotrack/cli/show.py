@@ -182,7 +182,7 @@ class Page:
         self.screen.table([name, numbers["last"], curve, *(numbers[title] for title in titles)], indent=2)
 
     def _artifacts(self) -> None:
-        rows = self.run.artifacts
+        rows = list({(one.name, one.type, one.step, one.digest): one for one in self.run.artifacts}.values())
         if not rows:
             return
         self.screen.heading("Artifacts")
@@ -276,7 +276,7 @@ class Page:
         self._more(len(rows) - len(self._first(rows)))
 
     def _capture(self) -> None:
-        rows = self.run.capture_report
+        rows = list({row.get("what"): row for row in self.run.capture_report}.values())
         if not rows:
             return
         seen = 0 if self.everything else sum(row.get("status") == "captured" for row in rows)

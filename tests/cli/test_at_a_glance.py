@@ -267,3 +267,18 @@ def test_why_a_training_ended_stands_in_the_head(invoke: Invoke, store: Path, pl
         rows_of(invoke("show", run.id).stdout, run.name)["stopped"]
         == "early_stopping: val_loss was no better"
     )
+
+
+def test_what_each_attempt_tells_again_is_shown_once(invoke: Invoke, store: Path) -> None:
+    for why in ("the first", "the second"):
+        run = autotrack.init(project="p", id="again")
+        run.log_table("summary", [{"a": 1}])
+        run.log_table("steps", [{"why": why}])
+        run.event("capture", {"what": "parts", "status": "skipped", "why": why, "ms": 0.1, "facts": {}})
+        run.finish()
+    shown = invoke("show", "again").stdout
+    names = [line.split()[0] for line in shown.partition("Artifacts\n")[2].splitlines()[1:4]]
+    assert names == ["summary.json", "steps.json", "steps.json"]
+    report = shown.partition("Capture report")[2]
+    assert report.count("parts  ") == 1
+    assert "the second" in report
