@@ -119,7 +119,9 @@ class Page:
         message = f"{error.get('type') or 'error'}: {error.get('message') or ''}".rstrip(": ")
         self.screen.text(message, "red", indent=2)
         traceback = str(error.get("traceback") or "").rstrip("\n")
-        lines = traceback.removesuffix(message).rstrip("\n").split("\n")
+        if traceback.endswith(message):  # which stands there with the module of its type
+            traceback = traceback.removesuffix(message).rpartition("\n")[0]
+        lines = traceback.rstrip("\n").split("\n")
         if lines == [""]:
             return
         most = len(lines) if self.everything else 12

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -282,3 +283,12 @@ def test_what_each_attempt_tells_again_is_shown_once(invoke: Invoke, store: Path
     report = shown.partition("Capture report")[2]
     assert report.count("parts  ") == 1
     assert "the second" in report
+
+
+def test_the_traceback_ends_with_its_last_line_of_code(invoke: Invoke, store: Path) -> None:
+    for error in (subprocess.CalledProcessError(1, "make"), ValueError("two\nlines"), KeyError()):
+        with suppress(type(error)), autotrack.init(project="p"):
+            raise error
+        shown = invoke("show").stdout.partition("\nError\n")[2]
+        assert shown.startswith(f"  {type(error).__name__}")
+        assert shown.partition("\n\n")[0].endswith("\n      raise error")
