@@ -218,7 +218,8 @@ class Page:
         shown = rows if self.everything else [one for one in rows if one.is_there][-ROWS:]
         for one in shown:
             score = "-" if one.score is None else f"{one.monitor or 'score'} {number_text(one.score)}"
-            size, state = size_text(one.size), " ".join((one.why or one.state, *one.marks))
+            why = f"({one.why})" if one.state == "removed" and one.why else ""
+            size, state = size_text(one.size), " ".join(filter(None, (one.state, why, *one.marks)))
             cells = (one.path, number_text(one.step), score, size, state, (one.digest or "-")[:12])
             for column, text in zip(columns, cells, strict=True):
                 column.add(text)

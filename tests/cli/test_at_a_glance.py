@@ -292,3 +292,16 @@ def test_the_traceback_ends_with_its_last_line_of_code(invoke: Invoke, store: Pa
         shown = invoke("show").stdout.partition("\nError\n")[2]
         assert shown.startswith(f"  {type(error).__name__}")
         assert shown.partition("\n\n")[0].endswith("\n      raise error")
+
+
+def test_the_state_of_a_checkpoint_that_rotation_took_is_that_of_the_docs(
+    invoke: Invoke, store: Path
+) -> None:
+    run = autotrack.init(project="p")
+    run.event("checkpoint", {"action": "saved", "path": "/x/1.ckpt", "id": "aaaa", "size": 1})
+    run.event("checkpoint", {"action": "removed", "path": "/x/1.ckpt", "why": "rotation"})
+    run.event("checkpoint", {"action": "saved", "path": "/x/2.ckpt", "id": "bbbb", "size": 1})
+    run.finish()
+    shown = invoke("show", run.id, "--all").stdout.partition("\nCheckpoints\n")[2]
+    assert "  removed (rotation)  " in shown
+    assert "  written last  " in shown
