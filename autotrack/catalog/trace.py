@@ -106,8 +106,8 @@ def _saves(catalog: Catalog, run: str | None, before: Checkpoint) -> list[Checkp
 
 
 def _is(save: Checkpoint, origin: Input) -> bool:
-    """Whether it is the one that was read: by its bytes, where they are known."""
-    if origin.digest is not None and save.digest is not None:
+    """Whether it is the one that was read: by its bytes, where those of both are known."""
+    if None not in (origin.digest, save.digest) and save.without is None:
         return save.digest == origin.digest
     return save.path == origin.path
 

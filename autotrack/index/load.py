@@ -18,6 +18,7 @@ from autotrack.index.schema import Broken, events, folders, journals, keys, last
 from autotrack.index.series import Points, thinned
 from autotrack.index.status import STATUSES
 from autotrack.index.summary import load_lasts, values_of_lasts
+from autotrack.index.writers import Writers
 from autotrack.layout import Layout
 
 
@@ -98,6 +99,7 @@ class Loader:
         self._metrics: dict[Name, dict[str, Any]] = {}
         self._lasts: dict[Name, dict[str, float | None]] = {}
         self._children: dict[str, int] | None = None
+        self._writers: Writers | None = None
 
     def _all(self, name: Name) -> dict[Name, int | None]:
         """The runs of the list, and this one, with the rows that they had."""
@@ -146,6 +148,12 @@ class Loader:
             return found
 
         return {run: in_order(facts) for run, facts in self.database.ask(question).items()}
+
+    def writers(self) -> Writers:
+        """Who has saved which checkpoint, of the whole store; looked up at the first question."""
+        if self._writers is None:
+            self._writers = self.database.ask(Writers)
+        return self._writers
 
     def folder(self, name: Name) -> Folder:
         """The folder that a run's journals lie in."""

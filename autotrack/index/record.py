@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from autotrack.index.changes import Change, changes_of
-from autotrack.index.fold import unpack_body
+from autotrack.index.fold import Fact, unpack_body
 from autotrack.index.history import History, missing_key, series_of
 from autotrack.index.load import Folder, Loader, Name
 from autotrack.index.parts import Artifact, Input, Metrics, Summary, artifact, input_file
@@ -132,7 +132,7 @@ class RunRecord:
     @property
     def inputs(self) -> list[Input]:
         """The files that the run read."""
-        return [input_file(fact.body) for fact in self._events("input")]
+        return [input_file(fact.body | self._writer(fact)) for fact in self._events("input")]
 
     @property
     def environment(self) -> dict[str, Any]:
@@ -192,6 +192,14 @@ class RunRecord:
 
     def _events(self, *kinds: str) -> list[Any]:
         return self._loader.events(self._name, *kinds)
+
+    def _writer(self, fact: Fact) -> dict[str, Any]:
+        """Of a checkpoint that the user's code loaded, who wrote it; of one that was resumed from, the event says so."""
+        body = fact.body
+        if body.get("role") != "checkpoint" or body.get("run") is not None:
+            return {}
+        save = self._loader.writers().find(str(body.get("path")), body.get("digest"), fact.wall)
+        return {} if save is None else {"run": save.run, "step": save.step}
 
     def _captures(self) -> list[Any]:
         root = self._folder.root

@@ -285,6 +285,8 @@ def is_fine_tuned() -> None:
     assert [one.role for one in first.inputs] == []
     [origin] = second.inputs
     assert (origin.role, Path(origin.path).name.partition(".")[0]) == ("checkpoint", "first")
+    saved = [one for one in first.checkpoints if one.path == origin.path][-1]
+    assert (origin.run, origin.step) == (first.id, saved.step)
     [made] = [one for one in second.checkpoints if "second" in one.path]
     steps = autotrack.checkpoints.lineage(str(made.id))
     assert [step["run"] for step in steps] == [second.id, first.id]

@@ -233,3 +233,42 @@ def test_progress_is_told_within_a_long_run(bench: Any, monkeypatch: pytest.Monk
         assert seen == sorted(seen)
         assert seen[-1] == 1
         assert 0 < seen[0] < 0.6
+
+
+def saved(bench: Any, run: str, path: str, digest: str, pid: int, at: float = 1, **facts: Any) -> None:
+    """A run that saves one checkpoint, which is read behind it, at so many seconds."""
+    body = {"action": "saved", "path": path, "id": f"of-{run}", "size": 8, "step": pid} | facts
+    hand = bench.journal(run, pid=pid).start().event("checkpoint", body, at=at)
+    hand.event(
+        "checkpoint", {"action": "sealed", "path": path, "save": f"of-{run}", "digest": digest}
+    ).finish()
+
+
+@pytest.mark.parametrize(
+    ("path", "digest", "writer"),
+    [
+        ("/ck/a", "11", ("aaaa", 1)),
+        ("/moved/a", "11", ("bbbb", 2)),  # of two that saved these bytes the later one
+        ("/ck/b", "11", ("bbbb", 2)),
+        ("/ck/a", "99", (None, None)),  # other bytes than any run has saved there
+        ("/ck/a", None, ("aaaa", 1)),
+        ("/ck/out", "99", ("dddd", 4)),  # what else lies in that folder is not of it
+        ("/ck/late", "33", (None, None)),
+        ("/ck/nowhere", None, (None, None)),
+    ],
+)
+def test_who_wrote_a_checkpoint_that_a_run_has_loaded(
+    bench: Any, path: str, digest: str | None, writer: tuple[str | None, int | None]
+) -> None:
+    saved(bench, "aaaa", "/ck/a", "11", 1)
+    saved(bench, "bbbb", "/ck/b", "11", 2, at=2)
+    saved(bench, "cccc", "/ck/late", "33", 3, at=50)
+    saved(bench, "dddd", "/ck/out", "44", 4, without="checkpoint-")
+    known = {"path": path, "role": "checkpoint", "size": 8, "digest": digest, "run": None, "step": None}
+    bench.journal("eeee", pid=5).start().event("input", known, at=20).event(
+        "input", known | {"role": "data"}
+    ).finish()
+    bench.index.sync()
+    loaded, data = bench.index.get("eeee").inputs
+    assert (loaded.run, loaded.step) == writer
+    assert (data.run, data.step) == (None, None)
