@@ -85,7 +85,10 @@ def load(spec: str, pickle: bool = False, **options: Any) -> Any:
 
 
 def resume(run: str) -> Path:
-    """A path of the newest checkpoint of a run that is whole and still to be had, to resume its training from. CheckpointNotFound."""
+    """A path of the newest checkpoint of a run that is whole and still to be had, to resume its training from. CheckpointNotFound.
+
+    What its framework's own checkpointing has saved goes before what your code has saved, which may be the weights alone.
+    """
     from autotrack.catalog.fetch import newest
 
     with _catalog() as catalog:

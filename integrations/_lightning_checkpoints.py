@@ -45,9 +45,10 @@ class Checkpoints:
         return lambda call: self._savers.drop(trainer)
 
     def save(self, call: Call) -> Callable[[Call], None] | None:
-        """`trainer.save_checkpoint(filepath, …)`."""
+        """`trainer.save_checkpoint(filepath, weights_only, …)`."""
         trainer = call.args[0]
-        path = call.kwargs["filepath"] if len(call.args) < 2 else call.args[1]
+        words = dict(zip(("filepath", "weights_only"), call.args[1:], strict=False)) | call.kwargs
+        path = words["filepath"]
         run = self._run(trainer)
         if run is None or of_a_search(path):
             return None
@@ -55,6 +56,8 @@ class Checkpoints:
         facts = {"step": trainer.global_step, "epoch": trainer.current_epoch}
         if saver is not None:
             facts |= {"by": type(saver).__name__, **_score(saver, os.fspath(path))}
+        elif not words.get("weights_only"):
+            facts["by"] = "Trainer.save_checkpoint"
         _warn_of_moves(os.path.dirname(os.path.abspath(path)))
         return self._writes.begin(run, trainer.strategy, path, facts)
 

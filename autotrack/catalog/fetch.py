@@ -56,14 +56,25 @@ def _ready(place: Path, digest: str, rebuild: Callable[[], object]) -> Path:
 
 
 def newest(catalog: Catalog, run: str) -> Path:
-    """Where the newest checkpoint of a run lies that is whole and still to be had."""
+    """Where the newest checkpoint of a run lies that is whole and still to be had: one of its framework's own, if there is one."""
     known = catalog.index.get(run)
-    for save in reversed(known.checkpoints):
+    newest_first = known.checkpoints[::-1]
+    for save in sorted(newest_first, key=lambda save: not _holds_a_training(save.by)):
         found = read_now(catalog, save)
         if found.is_sealed:
             with suppress(CheckpointNotFound, NotWhole):
                 return fetch(catalog, of_save(found))
     raise CheckpointNotFound(f"The run {known.id} has no checkpoint that is whole and still to be had.")
+
+
+def _holds_a_training(by: str) -> bool:
+    """Whether who saved it saves all that a training needs to go on, by its name: a class that saves by itself (`ModelCheckpoint`),
+    or `save_checkpoint` and `save` of one; not what the user's code makes of a model: `user`, `torch.save`, `Model.save_pretrained`.
+    """
+    owner, _, method = by.rpartition(".")
+    return (
+        method in ("save", "save_checkpoint") if owner[:1].isupper() else not owner and by not in ("", "user")
+    )
 
 
 def original(target: Target) -> Path | None:

@@ -195,7 +195,10 @@ def resume(
         str, typer.Argument(metavar="RUN", help="Id or unique prefix.", autocompletion=complete_runs)
     ],
 ) -> None:
-    """Print a path of the newest checkpoint of a run that is whole and still to be had."""
+    """Print a path of the newest checkpoint of a run that is whole and still to be had.
+
+    What its framework's own checkpointing has saved goes before what your code has saved, which may be the weights alone.
+    """
     from autotrack.catalog.fetch import newest
 
     with catalog_of(ctx) as catalog:

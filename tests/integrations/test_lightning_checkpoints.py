@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import autotrack
+from autotrack import checkpoints
 from autotrack.testing import only_run
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -117,11 +118,25 @@ def test_the_users_own_saves_during_and_after_the_fit_belong_to_its_run(store, p
 
     trainer = fit(pl, [*arm(), Saver()])
     trainer.save_checkpoint(tmp_path / "mine.ckpt", weights_only=True)
-    first, second = (one for one in only_run().checkpoints if one.by == "user")
+    first, second = (one for one in only_run().checkpoints if one.by != "ModelCheckpoint")
+    assert (first.by, second.by) == ("Trainer.save_checkpoint", "user")
     assert (first.path, first.step, first.state) == (str(tmp_path / "mine.ckpt"), 4, "overwritten")
     assert (second.path, second.step, second.state) == (first.path, 8, "sealed")
     assert second.size == (tmp_path / "mine.ckpt").stat().st_size
     assert only_run().status == "finished"
+
+
+def test_what_a_training_is_resumed_from_is_the_newest_that_holds_more_than_the_weights(
+    store, pl, arm, tmp_path
+):
+    trainer = fit(pl, [*arm(), pl.callbacks.ModelCheckpoint(tmp_path / "own")])
+    torch.save(trainer.model.state_dict(), tmp_path / "weights.pt")
+    trainer.save_checkpoint(tmp_path / "weights.ckpt", weights_only=True)
+    only_run()
+    (own,) = (tmp_path / "own").iterdir()
+    assert checkpoints.resume(autotrack.runs()[0].id) == own
+    trainer.save_checkpoint(tmp_path / "final.ckpt")
+    assert checkpoints.resume(only_run().id) == tmp_path / "final.ckpt"
 
 
 def test_a_save_that_fails_is_no_checkpoint(store, pl, arm, tmp_path):

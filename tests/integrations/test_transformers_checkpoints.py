@@ -1,5 +1,6 @@
 """transformers' Trainer: every save and removal of a checkpoint is an event of the run that wrote it."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from tiny_transformers import Watched, bert, trainer
 
 import autotrack
-from autotrack import sealing
+from autotrack import checkpoints, sealing
 from autotrack.testing import only_run
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -50,6 +51,17 @@ def test_folders_have_their_scores_and_rotation_is_told(store, arm, tmp_path):
     assert (found[1].size, found[1].files) == (sum(files), len(files))
     assert found[0].epoch == pytest.approx(2 / 3)
     assert {one.by for one in found} == {"Judged"}
+
+
+def test_what_a_training_is_resumed_from_is_no_model_that_the_user_has_saved(store, arm):
+    made = trainer(store.parent, arm(), max_steps=2, save_strategy="steps", save_steps=1)
+    made.train()
+    made.save_model(str(store.parent / "final"))
+    made.model.save_pretrained(str(store.parent / "exported"))
+    run = only_run()
+    assert checkpoints.resume(run.id) == store.parent / "out" / "checkpoint-2"
+    shutil.rmtree(store.parent / "out")
+    assert checkpoints.resume(run.id).parent == store.parent
 
 
 def test_models_that_the_user_saves_belong_to_the_run_of_the_training(store, arm):
