@@ -167,7 +167,8 @@ class Catalog:
             if unread is not None:
                 raise CheckpointNotFound(f"{unread.path} of the run {run} cannot be had: {_why(unread)}.")
             metrics = ", ".join(sorted({one.monitor for one in saves if one.monitor})) or "none with a score"
-            steps = ", ".join(str(one.step) for one in saves[-8:] if one.step is not None)
+            known = dict.fromkeys(str(one.step) for one in saves if one.step is not None)
+            steps = ", ".join([*known][-8:])
             raise CheckpointNotFound(
                 f"The run {run} has no checkpoint {which[:60]!r}. It has scores of: {metrics}; the last steps: {steps or 'none'}."
             )

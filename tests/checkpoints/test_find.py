@@ -33,8 +33,9 @@ def test_without_a_best_one_the_last_is_meant(store: Path, save: Callable[..., P
     with autotrack.init(project="p") as run:
         run.log_checkpoint(save(1, "a.pt"), step=1)
         run.log_checkpoint(save(2, "b.pt"), step=2)
+        run.log_checkpoint(save(3, "c.pt"), step=2)
     assert step(run.id) == 2
-    with pytest.raises(CheckpointNotFound, match="'best'"):
+    with pytest.raises(CheckpointNotFound, match=r"'best'.*the last steps: 1, 2\."):
         checkpoints.find(f"{run.id}:best")
 
 
