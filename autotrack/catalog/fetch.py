@@ -24,12 +24,20 @@ def fetch(catalog: Catalog, target: Target, to: Path | None = None, tell: Told =
     Without `to` it is where the training saved it, where that is still so, else a copy in the store that is for reading. What lies
     there is read to know. CheckpointNotFound where its bytes are nowhere any more, NotWhole where they are damaged.
     """
+    found = _fetched(catalog, target, to, tell)
+    if found is None:
+        raise CheckpointNotFound(f"The bytes of {target} are nowhere: {_why_gone(catalog, target)}.")
+    return found
+
+
+def _fetched(catalog: Catalog, target: Target, to: Path | None = None, tell: Told = bool) -> Path | None:
+    """None where its bytes are nowhere."""
     where = original(target)
     if where is not None:
         return where if to is None else _copied(where, _place(to, target), target)
     recipe = catalog.recipe(target)
     if recipe is None:
-        raise CheckpointNotFound(f"The bytes of {target} are nowhere: {_why_gone(target)}.")
+        return None
     if to is not None:
         place = _place(to, target)
     else:
@@ -62,8 +70,9 @@ def newest(catalog: Catalog, run: str) -> Path:
     for save in sorted(newest_first, key=lambda save: not _holds_a_training(save.by)):
         found = read_now(catalog, save)
         if found.is_sealed:
-            with suppress(CheckpointNotFound, NotWhole):
-                return fetch(catalog, of_save(found))
+            with suppress(NotWhole):
+                if (place := _fetched(catalog, of_save(found))) is not None:
+                    return place
     raise CheckpointNotFound(f"The run {known.id} has no checkpoint that is whole and still to be had.")
 
 
@@ -142,11 +151,14 @@ def _discard(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _why_gone(target: Target) -> str:
+def _why_gone(catalog: Catalog, target: Target) -> str:
     save = target.save
     if save is None:
         return f"it was registered from {target.path}, and the store has lost it"
     stored = f"not stored ({save.unstored})" if save.unstored else "not stored (log_model)"
     if save.state in ("overwritten", "removed"):
         return f"{save.path} was {save.state}{f' ({save.why})' if save.why else ''}, and it was {stored}"
+    later = catalog.index.last_save(save.path)
+    if later is not None and later.run != save.run:
+        return f"the run {later.run} has saved to {save.path} since, and it was {stored}"
     return f"{save.path} is gone or was changed since, and it was {stored}"

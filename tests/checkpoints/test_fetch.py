@@ -82,6 +82,14 @@ def test_a_copy_is_put_where_it_is_wanted(train: Train, tmp_path: Path, gone: bo
     assert len(list((tmp_path / "folder").iterdir())) == len(list((tmp_path / "new").iterdir())) == 1
 
 
+def test_of_what_a_later_run_has_saved_over_that_run_is_named(train: Train) -> None:
+    first, second = train(0.5, seed=1), train(0.5, seed=2)
+    with pytest.raises(
+        CheckpointNotFound, match=rf"the run {second} has saved to .*step1.pt since.*not stored"
+    ):
+        checkpoints.get(first)
+
+
 def test_what_is_nowhere_is_told_with_the_reason(train: Train, save: Callable[..., Path]) -> None:
     run = train(0.5, gone=True)
     with pytest.raises(CheckpointNotFound, match=r"step1.pt is gone or was changed since.*not stored"):
