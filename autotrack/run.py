@@ -303,12 +303,16 @@ class Run(Attachments, ReadBack):
         """The journal that is written and ended with this run; None for a child, whose events lie in its parent's."""
         return self._journal if self.is_root else None
 
-    def forked(self) -> None:
-        """In a forked child: this process's events of the run go to a journal of its own, opened at the first one."""
+    def forked(self, ended: bool = False) -> None:
+        """In a forked child: this process's events of the run go to a journal of its own, opened at the first one.
+
+        Of one that the parent has `ended` and may not have closed they arrive late, as they would there.
+        """
         self.foreign = True
         self._step_lock = threading.RLock()
         if self._journal is not None and self.is_root:
             self._journal.forked()
+            self._journal.closed = ended
 
     def end_with_process(self, status: str, error: BaseException | None, exit_code: int | None) -> None:
         """The process ends: so does the run, if this is its process."""

@@ -42,11 +42,13 @@ class OpenRun(Protocol):
     def waiting(self) -> bool: ...
     @property
     def own_journal(self) -> Any: ...
-    def forked(self) -> None: ...
+    def forked(self, ended: bool = False) -> None: ...
     def end_with_process(self, status: str, error: BaseException | None, exit_code: int | None) -> None: ...
 
 
 _open: list[Any] = []
+_closing: list[Any] = []
+"""Runs that were finished and whose journals may be open still."""
 _outer: dict[str, Any] = {}
 _in_blocks: set[str] = set()
 _launched: Any = None
@@ -91,9 +93,12 @@ def serve() -> None:
 
 
 def unregister(run: OpenRun) -> None:
-    """A run was finished."""
+    """A run was finished; its journal is closed later, perhaps."""
+    _closing[:] = [one for one in _closing if not one.ended]
     if run in _open:
         _open.remove(run)
+        if run.is_root:
+            _closing.append(run)
     _in_blocks.discard(run.id)
     outer = _outer.pop(run.id, None)
     if _current.get() is run:
@@ -360,6 +365,9 @@ def _after_fork() -> None:
     _retired.clear()
     for run in list(_open):
         run.forked()
+    for run in _closing:
+        run.forked(ended=True)
+    _closing.clear()
 
 
 if hasattr(os, "register_at_fork"):

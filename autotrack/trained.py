@@ -25,12 +25,23 @@ def trained(model: Any, run: "Run") -> None:
 
 
 def run_of(value: Any) -> "Run | None":
-    """The run in which this was trained, or the model whose weights it holds; None of what is not known."""
+    """The run in which this was trained, or the one thing of those in it that was, or the model whose weights it holds.
+
+    None of what is not known, and of what was trained in several runs.
+    """
     known = _runs.get(value)
-    if known is None and isinstance(value, Mapping):
-        found: Run | None = attempt("looking up whose weights are saved", _run_of_weights, value)
+    if known is None and isinstance(value, Mapping | list | tuple):
+        found: Run | None = attempt("looking up whose model is saved", _run_of_parts, value)
         return found
     return known
+
+
+def _run_of_parts(value: Mapping[Any, Any] | list[Any] | tuple[Any, ...]) -> "Run | None":
+    parts = islice(value.values() if isinstance(value, Mapping) else value, _TENSORS)
+    found = {run.id: run for run in map(_runs.get, parts) if run is not None}
+    if found:
+        return next(iter(found.values())) if len(found) == 1 else None
+    return _run_of_weights(value) if isinstance(value, Mapping) else None
 
 
 def _run_of_weights(values: Mapping[Any, Any]) -> "Run | None":

@@ -9,22 +9,9 @@ import linecache
 from itertools import islice
 from types import CodeType, FrameType
 
-LEVELS = 3
+LEVELS = 4
 LONGEST = 40
 _MOST_LINES = 50
-_PARTS = (
-    ast.Name,
-    ast.Attribute,
-    ast.Subscript,
-    ast.Constant,
-    ast.Slice,
-    ast.Tuple,
-    ast.UnaryOp,
-    ast.USub,
-    ast.Load,
-)
-
-
 Site = tuple[CodeType, int]
 """A place in the code where a call is made: the code, and the offset of the instruction."""
 
@@ -39,26 +26,29 @@ def sites(frame: FrameType | None) -> tuple[Site, ...]:
 
 
 def spelled(chain: tuple[Site, ...], place: int, name: str) -> str | None:
-    """The argument of the call that is given by this position or name, where it is short and no computation, else None."""
+    """The argument of the call that is given by this position or name, None where the code does not say."""
     call = _call(chain[0]) if chain else None
     argument = _argument(call, place, name) if call is not None else None
     if not isinstance(argument, ast.Name):
         return _text(argument)
-    outer = _parameter(chain, argument.id)
-    return (outer and spelled(chain[1:], *outer)) or argument.id
+    return _given(chain, argument.id) or argument.id
 
 
-def _parameter(chain: tuple[Site, ...], name: str) -> tuple[int, str] | None:
-    """Position and name of a parameter of the function that calls, if it was called by its own name."""
+def _given(chain: tuple[Site, ...], name: str) -> str | None:
+    """What a parameter of the function that calls was given, if that was called by its own name, also through a decorator."""
     code = chain[0][0]
-    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    call = _call(chain[1]) if name in names and len(chain) > 1 else None
-    called = getattr(call.func, "attr", None) or getattr(call.func, "id", None) if call is not None else None
-    if called != code.co_name:
-        return None
     positional = code.co_varnames[: code.co_argcount]
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    if name not in names:
+        return None
     place = positional.index(name) if name in positional else len(names)
-    return place - (names[0] in ("self", "cls")), name
+    for level in range(1, len(chain)):
+        call = _call(chain[level])
+        if call is not None and getattr(call.func, "attr", getattr(call.func, "id", None)) == code.co_name:
+            return spelled(chain[level:], place - (names[0] in ("self", "cls")), name)
+        if call is None or not any(isinstance(argument, ast.Starred) for argument in call.args):
+            return None
+    return None
 
 
 def _call(site: Site) -> ast.Call | None:
@@ -95,13 +85,13 @@ def _argument(call: ast.Call, place: int, name: str) -> ast.expr | None:
 
 
 def _text(argument: ast.expr | None) -> str | None:
-    if not isinstance(argument, ast.Attribute | ast.Subscript):
-        return None
-    if isinstance(argument, ast.Subscript) and isinstance(argument.slice, ast.Constant):
-        key = argument.slice.value
-        if isinstance(key, str) and len(key) <= LONGEST:
-            return key
-    if not all(isinstance(part, _PARTS) for part in ast.walk(argument)):
+    """As it is spelled; of what is long the name that it begins with, of what holds no name None."""
+    if argument is None or not any(isinstance(part, ast.Name) for part in ast.walk(argument)):
         return None
     text = ast.unparse(argument).removeprefix("self.")
-    return text if len(text) <= LONGEST else None
+    if len(text) <= LONGEST:
+        return text
+    first = argument
+    while isinstance(first, ast.Attribute | ast.Subscript | ast.Call):
+        first = first.func if isinstance(first, ast.Call) else first.value
+    return f"{first.id[: LONGEST - 1]}…" if isinstance(first, ast.Name) else None

@@ -1,14 +1,17 @@
 """What the user's own code computes with an estimator behind its fit: `score`, and the metrics of its predictions.
 
-It goes to the run of the fit. What is computed of predictions that no fit of ours is known for goes to the run that is open; where
-there is none it is left alone. What scikit-learn calls itself, in a search or a cross-validation, is not the user's.
+It goes to the run of the fit. What is computed of predictions that no fit of ours is known for goes to the run that is open, if no
+two estimators were fitted in it, as nobody could tell whose it is; else it is left alone. What scikit-learn calls itself, in a search
+or a cross-validation, is not the user's.
 """
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import FrameType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import ref
 
 from numpy import ndarray
 
@@ -26,22 +29,32 @@ if TYPE_CHECKING:
     from autotrack.patcher import Patcher
     from autotrack.run import Run
 
+_FEW = 3
 _BETWEEN = vars(importlib_bootstrap_frames)
+_ROOM = 4
+"""An estimator's result may be a view of an array that is larger by so much: `proba[:, :n]`. A column of it is a view of that, too."""
 _COMPARED = ("y_true", "labels_true", "y1", "X")
 """The first parameter of a metric; the second is the prediction, or the labels of a clustering."""
 
 
 class Fitted:
     """The run that an estimator was fitted in: `own`, or somebody's whose steps are not ours; `calls`: how often so far, of one that
-    is fitted in parts.
+    is fitted in parts; `best`: the best estimator, of a search.
     """
 
-    def __init__(self, run: "Run", own: bool, calls: Callable[[], int] | None = None) -> None:
+    def __init__(
+        self, run: "Run", own: bool, calls: Callable[[], int] | None = None, best: Any = None
+    ) -> None:
         self.run = run
+        self._best = ref(best) if best is not None else None
         self._own = own
         self._calls = calls
         self._next: dict[str, int] = {}
         """By metric the least step that it has not had."""
+
+    def is_best(self, estimator: Any) -> bool:
+        """Whether this is the best estimator of the search that was fitted: it may score by something else than the search."""
+        return self._best is not None and self._best() is estimator
 
     def log(self, key: str, value: float) -> None:
         """At the step of the last part; in a run of the fit's own counted from 0; else at the step that the run has reached, or, if
@@ -74,9 +87,14 @@ class After:
         self._predictions: ByIdentity[_Prediction] = ByIdentity()
         self._open: ByIdentity[Fitted] = ByIdentity()
         """By run, of what belongs to no fit."""
+        self._fits: Counter[str] = Counter()
+        """By folder of a run: how many fits it holds, those of its children too."""
+        self._last: Fitted | None = None
 
     def add(self, estimator: Any, fitted: Fitted) -> None:
         """An estimator was fitted, and with it the best one of a search; a clustering has predicted labels at that."""
+        self._fits[fitted.run.dir.name] += 1
+        self._last = fitted
         for one in (estimator, getattr(estimator, "best_estimator_", None)):
             if one is not None:
                 self._fitted.set(one, fitted)
@@ -86,7 +104,11 @@ class After:
     def add_prediction(self, predicted: Any, fitted: Fitted, where: tuple[Site, ...] = ()) -> None:
         """An array of predictions; an estimator's other results cannot be recognised later."""
         if type(predicted) is ndarray:
-            self._predictions.set(predicted, _Prediction(fitted, where))
+            prediction = _Prediction(fitted, where)
+            self._predictions.set(predicted, prediction)
+            whole = predicted.base
+            if type(whole) is ndarray and whole.nbytes <= _ROOM * predicted.nbytes:
+                self._predictions.set(whole, prediction)
 
     def hear_prediction(self, args: tuple[Any, ...], _: dict[str, Any], result: Any) -> None:
         """An estimator has predicted."""
@@ -99,9 +121,10 @@ class After:
         frame = _caller()
         if not args or not _is_number(result) or not _is_users(frame):
             return
-        fitted = self._fitted.get(args[0]) or self._of_open_run()
+        fitted = self._fitted.get(args[0]) or self._of_open_run(most=0)
         if fitted is not None:
-            fitted.log(_key("score", spelled(sites(frame), 0, "X")), float(result))
+            name = "score" if not fitted.is_best(args[0]) else "best_estimator_.score"
+            fitted.log(_key(name, spelled(sites(frame), 0, "X")), float(result))
 
     def hear_metric(
         self, names: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
@@ -114,7 +137,7 @@ class After:
         given = dict(zip(compared, args, strict=False)) | kwargs
         found = [self._prediction(given.get(each)) for each in reversed(compared)]
         prediction = next((one for one in found if one is not None), None)
-        fitted = prediction.fitted if prediction is not None else self._of_open_run()
+        fitted = prediction.fitted if prediction is not None else self._of_open_run(most=1)
         if fitted is None:
             return
         data = spelled(prediction.sites, 0, "X") if prediction is not None else None
@@ -127,10 +150,14 @@ class After:
         base = getattr(values, "base", None)
         return self._predictions.get(values) or (self._predictions.get(base) if base is not None else None)
 
-    def _of_open_run(self) -> Fitted | None:
+    def _of_open_run(self, most: int) -> Fitted | None:
+        """The run that is open, if no more than `most` estimators were fitted in it; of one that was, its run."""
         run = session.unasked(session.enclosing_run())
-        if run is None:
+        fits = self._fits[run.dir.name] if run is not None else 0
+        if run is None or fits > most:
             return None
+        if fits and self._last is not None and self._last.run.dir == run.dir:
+            return self._last
         known = self._open.get(run)
         if known is None:
             known = Fitted(run, own=False)
@@ -170,11 +197,16 @@ def _caller() -> FrameType | None:
 
 
 def _is_users(frame: FrameType | None) -> bool:
-    """Whether it is the user's own code that calls: nothing is being fitted or trained here, scikit-learn has not called it."""
+    """Whether it is the user's own code that calls: nothing is being fitted or trained here, and no function of scikit-learn, or
+    method of an estimator that is observed, has called it.
+    """
     if inside.get() is not None or in_training() or not session.recording():
         return False
     while frame is not None:
-        if str(frame.f_globals.get("__name__", "")).partition(".")[0] == "sklearn":
+        if (
+            frame.f_globals is _BETWEEN
+            or str(frame.f_globals.get("__name__", "")).partition(".")[0] == "sklearn"
+        ):
             return False
         frame = frame.f_back
     return True
@@ -190,6 +222,8 @@ def _suffix(settings: Mapping[str, Any]) -> str:
     for key, value in settings.items():
         if type(value) is str:
             words.append(value)
+        elif type(value) in (list, tuple) and len(value) <= _FEW and all(type(one) in PLAIN for one in value):
+            words.append("_".join(map(str, (key, *value))))
         elif value is not None:
             words.append(f"{key}_{value}" if type(value) in PLAIN else key)
     return "".join(f"_{word}" for word in words)

@@ -130,7 +130,8 @@ class Trainings:
             self.tasks.drop(estimator)
             _close(training, call, seconds, fit.record)
             if call.error is None:
-                fitted = Fitted(training.run, training.owned)
+                best = getattr(estimator, "best_estimator_", None)
+                fitted = Fitted(training.run, training.owned, best=best)
                 self.after.add(estimator, fitted)
                 self.after.add_prediction(call.result, fitted)  # of fit_predict
 

@@ -318,5 +318,5 @@ def json_text(value: object, indent: int | None = 2) -> str:
 
 
 def matches(key: str, patterns: Sequence[str]) -> bool:
-    """Whether a key is like one of the patterns (`*`, `?`, `[…]`); without patterns all are."""
-    return not patterns or any(fnmatchcase(key, pattern) for pattern in patterns)
+    """Whether a key is one of the patterns, or like one (`*`, `?`, `[…]`); without patterns all are."""
+    return not patterns or any(key == pattern or fnmatchcase(key, pattern) for pattern in patterns)

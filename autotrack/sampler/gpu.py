@@ -48,17 +48,19 @@ class Gpus:
     @property
     def indices(self) -> list[int]:
         """The physical indices of the visible GPUs, as far as they are known by now."""
-        return [] if self._reader is None else self._reader.indices
+        reader = self._reader  # another thread may close it meanwhile
+        return [] if reader is None else reader.indices
 
     def read(self) -> dict[str, float]:
         """ "system/gpu.<index>." + utilization (%), memory (bytes), memory_percent, power (W), temperature (°C) to numbers."""
-        return {} if self._reader is None else self._reader.read()
+        reader = self._reader
+        return {} if reader is None else reader.read()
 
     def close(self) -> None:
         """Give the library back."""
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
 
 
 class Board:

@@ -1,5 +1,6 @@
 """How an argument is spelled where a function is called."""
 
+import functools
 import sys
 from typing import Any
 
@@ -47,19 +48,28 @@ def test_a_name_is_itself() -> None:
 def test_parts_of_what_has_a_name_are_spelled_out() -> None:
     place, data = 0, Data()
     assert probe(data.rows) == "data.rows"
-    assert probe(PARTS["train"]) == "train"
+    assert probe(PARTS["train"]) == "PARTS['train']"
     assert probe(PARTS["of"][place]) == "PARTS['of'][place]"
     assert probe(ROWS[:-1]) == "ROWS[:-1]"
 
 
-@pytest.mark.parametrize("how", ["computed", "starred", "constant", "long", "escaped"])
-def test_what_is_no_name_is_none(how: str) -> None:
+def test_what_is_long_is_called_by_the_name_that_it_begins_with() -> None:
     a_name_that_goes_on_and_on = Data
+    assert (
+        probe(a_name_that_goes_on_and_on.rows[0 : len(a_name_that_goes_on_and_on.rows)])
+        == "a_name_that_goes_on_and_on…"
+    )
+    assert probe(PARTS["of"][0].__class__(value for value in PARTS["of"][0] if value)) == "PARTS…"
+    assert probe(ROWS + ROWS) == "ROWS + ROWS"
+    assert probe(PARTS.get("of", [])) == "PARTS.get('of', [])"
+
+
+@pytest.mark.parametrize("how", ["starred", "constant", "long", "escaped"])
+def test_what_has_no_name_is_none(how: str) -> None:
     found = {
-        "computed": lambda: probe(ROWS + ROWS),
         "starred": lambda: probe(*[ROWS]),
         "constant": lambda: probe([1, 2]),
-        "long": lambda: probe(a_name_that_goes_on_and_on.rows[0 : len(a_name_that_goes_on_and_on.rows)]),
+        "long": lambda: probe([ROWS, ROWS, ROWS, ROWS, ROWS, ROWS, ROWS, ROWS]),
         "escaped": lambda: probe(PARTS["\x74rain"]),
     }
     assert found[how]() is None
@@ -69,7 +79,25 @@ def test_a_parameter_is_followed_to_where_it_was_given() -> None:
     assert through(ROWS) == "ROWS"
     assert further(1, data=ROWS) == "ROWS"
     assert Model().score(ROWS) == "ROWS"
-    assert Model().both(PARTS["train"]) == "train"
+    assert Model().both(PARTS["train"]) == "PARTS['train']"
+
+
+def decorated(function: Any) -> Any:
+    @functools.wraps(function)
+    def around(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return around
+
+
+@decorated
+def timed(samples: Any) -> str | None:
+    return probe(samples)
+
+
+def test_a_decorator_between_them_is_passed_by() -> None:
+    assert timed(ROWS) == "ROWS"
+    assert timed(samples=ROWS) == "ROWS"
 
 
 def test_a_parameter_that_was_not_given_by_name_is_called_by_its_own() -> None:

@@ -1,6 +1,8 @@
 """scikit-learn: what a script computes with an estimator behind its fit goes into the run of that fit."""
 
+import os
 import pickle
+import shutil
 import warnings
 from typing import Any
 
@@ -16,11 +18,13 @@ from sklearn.model_selection import GridSearchCV, cross_val_predict, train_test_
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 from sklearn_cases import IRIS, SPECIES, Majority, only, quietly, runs
 from sklearn_cases import armed as armed
 
 import autotrack
 from autotrack.importlib_bootstrap_frames import PortableMethod
+from autotrack.verify import verify
 
 X_train, X_test, y_train, y_test = train_test_split(IRIS, SPECIES, random_state=0)
 
@@ -60,7 +64,7 @@ def test_a_column_of_the_probabilities_is_still_the_prediction() -> None:
     model = LogisticRegression().fit(IRIS[two], SPECIES[two])
     data = {"test": IRIS[two]}
     value = roc_auc_score(SPECIES[two], model.predict_proba(data["test"])[:, 1])
-    assert computed(only()) == {"roc_auc_score/test": value}
+    assert computed(only()) == {"roc_auc_score/data['test']": value}
 
 
 def test_a_parameter_of_the_function_that_evaluates_is_followed_to_its_caller() -> None:
@@ -80,11 +84,8 @@ def test_a_parameter_of_the_function_that_evaluates_is_followed_to_its_caller() 
 def test_data_without_a_name_leave_the_metric_without_one() -> None:
     model = GaussianNB().fit(X_train, y_train)
     data = (X_test, y_test)
-    expected = {
-        "score": model.score(*data),
-        "accuracy_score": accuracy_score(y_test + 0, model.predict(X_test + 0)),
-    }
-    assert computed(only()) == expected
+    value = model.score(*data)
+    assert computed(only()) == {"score": value}
 
 
 def test_what_is_computed_again_is_a_further_step() -> None:
@@ -107,8 +108,8 @@ def test_a_score_between_parts_stands_at_the_step_of_the_part() -> None:
 
 def test_the_best_estimator_of_a_search_belongs_to_its_run() -> None:
     search = GridSearchCV(GaussianNB(), {"var_smoothing": [1e-9, 1e-3]}, cv=2).fit(X_train, y_train)
-    value = search.best_estimator_.score(X_test, y_test)
-    assert computed(only()) == {"score/X_test": value}
+    value = accuracy_score(y_test, search.best_estimator_.predict(X_test))
+    assert computed(only()) == {"accuracy_score/X_test": value}
 
 
 def test_labels_of_a_clustering_and_predictions_of_folds_are_known() -> None:
@@ -192,3 +193,78 @@ def test_predictions_are_not_kept_alive() -> None:
     watch = weakref.ref(model.predict(X_test))
     gc.collect()
     assert watch() is None
+
+
+def test_a_column_of_what_is_a_view_itself_is_still_the_prediction() -> None:
+    two = SPECIES < 2
+    X, y = IRIS[two], SPECIES[two]
+    model = DecisionTreeClassifier(max_depth=1).fit(X, y)
+    value = roc_auc_score(y, model.predict_proba(X)[:, 1])
+    assert computed(only()) == {"roc_auc_score/X": value}
+
+
+def test_of_two_estimators_in_a_run_nobody_can_tell_whose_a_changed_prediction_is() -> None:
+    with autotrack.init(project="tests") as run:
+        first = GaussianNB().fit(X_train, y_train)
+        value = accuracy_score(y_test, first.predict_proba(X_test).argmax(axis=1))
+        second = LogisticRegression(max_iter=500).fit(X_train, y_train)
+        accuracy_score(y_test, second.predict_proba(X_test).argmax(axis=1))
+        clone(first).fit(X_train, y_train)
+        with autotrack.disabled():
+            unknown = GaussianNB().fit(X_train, y_train)
+        unknown.score(X_test, y_test)
+    assert computed(autotrack.get_run(run.id)) == {"accuracy_score/y_test": value}
+    assert [computed(child) for child in autotrack.get_run(run.id).children] == [{}, {}]
+
+
+def test_the_best_estimator_may_score_by_something_else_than_its_search() -> None:
+    two = SPECIES > 0
+    X, y = IRIS[two], SPECIES[two]
+    search = GridSearchCV(GaussianNB(), {"var_smoothing": [1e-9]}, scoring="roc_auc", cv=2).fit(X, y)
+    expected = {"score/X": search.score(X, y), "best_estimator_.score/X": search.best_estimator_.score(X, y)}
+    summary = only().summary
+    assert {key: summary[key] for key in expected} == expected
+
+
+class Own(Majority):
+    """A user's estimator that scores itself with a metric."""
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        return float(f1_score(y, self.predict(X), average="micro"))
+
+
+def test_a_metric_inside_of_an_estimators_own_score_is_no_other_one() -> None:
+    model = quietly(lambda: Own().fit(X_train, y_train))
+    value = model.score(X_test, y_test)
+    assert computed(only()) == {"score/X_test": value}
+
+
+def test_labels_are_part_of_the_name() -> None:
+    predicted = GaussianNB().fit(X_train, y_train).predict(X_test)
+    for label in (0, 1):
+        f1_score(y_test, predicted, labels=[label], average="macro")
+    assert set(computed(only())) == {"f1_score_labels_0_macro/X_test", "f1_score_labels_1_macro/X_test"}
+
+
+def test_processes_that_are_forked_right_behind_a_fit_damage_nothing() -> None:
+    model = GaussianNB().fit(X_train, y_train)
+    children = []
+    for _ in range(3):
+        child = os.fork()
+        if child == 0:
+            model.score(X_test, y_test)
+            os._exit(0)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
+    own = model.score(X_test, y_test)
+    run = only()
+    assert list(run.history("score/X_test")["score/X_test"].values) == [own] * 4
+    assert verify(run.dir.parents[2], [run.id]).whole
+
+
+def test_a_run_that_was_deleted_stays_so() -> None:
+    model = GaussianNB().fit(X_train, y_train)
+    run = only()
+    shutil.rmtree(run.dir)
+    model.score(X_test, y_test)
+    assert not run.dir.exists()
