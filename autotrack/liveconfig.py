@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from autotrack.guard import warn
+from autotrack.layers import Layers, is_given
 from autotrack.redact import known_copy, redact_mapping
 from autotrack.values import plain_and_cuts
 
@@ -16,6 +17,8 @@ class LiveConfig(dict[str, Any]):
     def __init__(self, changed: Callable[[dict[str, Any]], None]) -> None:
         super().__init__()
         self._changed = changed
+        self._layers = Layers()
+        self._facts: dict[str, Any] = {}
 
     def __setitem__(self, key: str, value: Any) -> None:
         super().__setitem__(key, value)
@@ -35,9 +38,24 @@ class LiveConfig(dict[str, Any]):
         self[key] = default
         return default
 
-    def merge(self, values: Mapping[str, Any]) -> None:
+    def take(self, values: Mapping[str, Any], source: str) -> None:
         """Merge nested settings in without recording them: whoever calls does."""
-        merge(self, values)
+        self._layers.take(values, source)
+        if is_given(source):
+            super().update({key: self._layers.given[key] for key in values})
+        self._show_facts()
+
+    def note(self, values: Mapping[str, Any]) -> None:
+        """Copies of what the user has set here."""
+        self._layers.given.update(values)
+        self._show_facts()
+
+    def _show_facts(self) -> None:
+        facts = self._layers.facts()
+        for key in self._facts.keys() - facts.keys() - self._layers.given.keys():
+            self.pop(key, None)
+        super().update(facts)
+        self._facts = facts
 
     def __reduce__(self) -> Any:
         return dict, (dict(self),)
@@ -76,13 +94,3 @@ def _warn_of_kind(values: Any) -> None:
         "the name 'value'. Give a dict, a dataclass or a namespace.",
         key=kind,
     )
-
-
-def merge(into: dict[str, Any], new: Mapping[str, Any]) -> None:
-    """Merge nested mappings; everything else is replaced. Plain dict operations, so that a LiveConfig records nothing."""
-    for key, value in new.items():
-        old = into.get(key)
-        if isinstance(old, dict) and isinstance(value, Mapping):
-            merge(old, value)
-        else:
-            dict.__setitem__(into, key, value)

@@ -185,11 +185,14 @@ class Run(Attachments, ReadBack):
             self._last_step = last
 
     def update_config(self, values: Mapping[str, Any], source: str = "user") -> None:
-        """Merge settings into the config; nested mappings are merged, secrets redacted, anything else than JSON copied as text."""
+        """Merge settings into the config; nested mappings are merged, secrets redacted, anything else than JSON copied as text.
+
+        What a framework tells (`source`: its name) replaces nothing that the user gave: it stands under the framework's name there.
+        """
         with guarded("recording the config"):
             copy = config_copy(values, tell=source in ("init", "user"))
-            self.config.merge(copy)
             self.event("config", {"values": copy, "source": source})
+            self.config.take(copy, source)
 
     def add_tags(self, *tags: str) -> None:
         """Add tags."""
@@ -321,7 +324,9 @@ class Run(Attachments, ReadBack):
 
     def _config_changed(self, values: dict[str, Any]) -> None:
         with guarded("recording the config"):
-            self.event("config", {"values": config_copy(values), "source": "user"})
+            copy = config_copy(values)
+            self.event("config", {"values": copy, "source": "user"})
+            self.config.note(copy)
 
     def _finish(
         self,

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from autotrack import background, guard, marks, sealing
 from autotrack.bounded import within
 from autotrack.config import is_disabled
+from autotrack.layers import COMMAND
 from autotrack.layout import Layout
 from autotrack.notebook import in_notebook
 
@@ -191,7 +192,7 @@ def disabled() -> Iterator[None]:
 
 def add_config(values: dict[str, Any], source: str) -> None:
     """Settings of the whole program (its command line): into the active run, else into the first one that is opened."""
-    run = unasked(active_run())
+    run, source = unasked(active_run()), COMMAND + source
     if run is not None:
         run.update_config(values, source=source)
     elif len(_waiting_config) < 16:

@@ -80,7 +80,7 @@ class Trainings:
         training = attempt("recording a cross-validation", self._open, validation.title, tracker)
         if training is not None:
             with guarded("recording a cross-validation"):
-                _configure(training, validation.config())
+                training.run.update_config(validation.config(), source="sklearn")
         started = perf_counter()
 
         def leave(call: "Call") -> None:
@@ -118,7 +118,7 @@ class Trainings:
                 return None
             fit = _Fit(estimator, method, call)
             with guarded("recording the parameters of an estimator"):
-                _configure(training, fit.config())
+                training.run.update_config(fit.config(), source="sklearn")
             if tracker is not None:
                 with guarded("recording the tasks of a fit"):
                     fit.tasks = Tasks(training, tracker)
@@ -148,7 +148,7 @@ class Trainings:
             if training is None:
                 return None
             with guarded("recording the parameters of an estimator"):
-                _configure(training, _Fit(estimator, method, call).config())
+                training.run.update_config(_Fit(estimator, method, call).config(), source="sklearn")
             why = "an estimator that is fitted in parts sees its data a part at a time"
             _report(training.run, "train_score", "skipped", why, 0.0)
             gone = partial(self._gone, key)
@@ -228,7 +228,7 @@ class _Fit:
 
         known, _ = reason(facts.classes, self.estimator)
         if known is not None:
-            _merge_config(run, {"data": {"n_classes": known}})
+            run.update_config({"data": {"n_classes": known}}, source="sklearn")
         started = perf_counter()
         score, why = train_score(self.estimator, self.params or {}, given, values["auto/fit_time"])
         if score is not None:
@@ -263,20 +263,6 @@ def _close(
                 record(training.run, call, seconds)
         finally:  # also when Ctrl-C comes while the score is computed
             training.finish(call.error)
-
-
-def _configure(training: Training, values: dict[str, Any]) -> None:
-    """Record the config; inside a run of the user's whose config has a key of ours, all of it stands under
-    "sklearn".
-    """
-    run = training.run
-    taken = not training.owned and any(key in run.config for key in values)
-    run.update_config({"sklearn": values} if taken else values, source="sklearn")
-
-
-def _merge_config(run: "Run", values: dict[str, Any]) -> None:
-    nested = isinstance(run.config.get("sklearn"), dict)
-    run.update_config({"sklearn": values} if nested else values, source="sklearn")
 
 
 def _report(run: "Run", what: str, status: str, why: str | None, seconds: float) -> None:

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from autotrack.index.fold import Attempt, Fact, attempts_of, deep_merge, flatten
+from autotrack.index.fold import Attempt, Fact, attempts_of, flatten, take_config
+from autotrack.layers import Layers
 
 _OUTCOMES = ("best", "stopped")
 
@@ -49,15 +50,16 @@ def changes_of(facts: Iterable[Fact], objects: Path) -> list[Change]:
 
 def _by_attempt(facts: list[Fact], attempts: list[Attempt], objects: Path) -> list[dict[str, dict[str, Any]]]:
     """What each attempt tells of its config, code and packages, as dotted keys."""
-    configs: list[dict[str, Any]] = [{} for _ in attempts]
+    configs = [Layers() for _ in attempts]
+    whole = Layers()
     found: list[dict[str, dict[str, Any]]] = [{} for _ in attempts]
     for fact in facts:
         place = _place(fact, attempts)
         if place is None:
             continue
         if fact.kind == "config":
-            values = fact.body.get("values")
-            deep_merge(configs[place], values if isinstance(values, dict) else {})
+            take_config(configs[place], fact.body)
+            take_config(whole, fact.body)
         elif fact.kind == "capture" and fact.body.get("status") == "captured":
             told = fact.body.get("facts")
             if fact.body.get("what") == "packages":
@@ -66,8 +68,8 @@ def _by_attempt(facts: list[Fact], attempts: list[Attempt], objects: Path) -> li
                 found[place]["code"] = flatten(told)
     for config, told_of in zip(configs, found, strict=True):
         for outcome in _OUTCOMES:
-            config.pop(outcome, None)
-        told_of["config"] = flatten(config) if config else {}
+            config.told.pop(outcome, None)
+        told_of["config"] = flatten(config.given | config.facts(beside=whole.given))
     return found
 
 

@@ -10,6 +10,7 @@ import orjson
 
 from autotrack.index.series import compress, decompress
 from autotrack.journal.format import spell, unspell
+from autotrack.layers import Layers
 
 FOLDED = ("start", "config", "edit", "finish")
 ENDINGS = ("finished", "failed", "interrupted")
@@ -109,14 +110,20 @@ def fold(facts: list[Fact], attempts: list[Attempt], fallback: Mapping[str, Any]
     starts.sort(key=lambda fact: bool(fact.body.get("resumed")))
     row = _from_starts(starts, fallback)
     tags: dict[str, None] = dict.fromkeys(row.pop("tags"))
-    config: dict[str, Any] = {}
+    layers = Layers()
     for fact in ordered:
         if fact.kind == "config":
-            values = fact.body.get("values")
-            deep_merge(config, values if isinstance(values, dict) else {})
+            take_config(layers, fact.body)
         elif fact.kind == "edit":
             _edit(row, tags, fact.body)
-    return row | _ends(ordered, attempts, fallback) | {"tags": list(tags), "config": config}
+    return row | _ends(ordered, attempts, fallback) | {"tags": list(tags), "config": layers.config()}
+
+
+def take_config(layers: Layers, body: Mapping[str, Any]) -> None:
+    """Merge the settings of a "config" event in."""
+    values, source = body.get("values"), body.get("source")
+    if isinstance(values, dict):
+        layers.take(values, source if isinstance(source, str) else "user")
 
 
 def _from_starts(starts: list[Fact], fallback: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,21 +193,6 @@ def _ends(ordered: list[Fact], attempts: list[Attempt], fallback: Mapping[str, A
         "ended": (status if status in ENDINGS else "failed") if finish else None,
         "finish": finish.body if finish else None,
     }
-
-
-def deep_merge(target: dict[str, Any], update: Mapping[str, Any]) -> None:
-    """Merge nested mappings in place: later leaves win, mappings are merged key by key."""
-    stack: list[tuple[dict[str, Any], Mapping[str, Any]]] = [(target, update)]
-    while stack:
-        into, values = stack.pop()
-        for key, value in values.items():
-            if isinstance(value, dict):
-                below = into.get(key)
-                if not isinstance(below, dict):
-                    below = into[key] = {}
-                stack.append((below, value))
-            else:
-                into[key] = value
 
 
 def flatten(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -115,6 +115,23 @@ def test_a_run_of_the_users_stays_open_through_trainings_that_end_well_and_badly
     assert [child.status for child in done.children] == ["failed"]
 
 
+@four
+def test_what_the_users_config_says_stands_beside_what_the_framework_tells(
+    store, tmp_path, framework, callbacks
+):
+    train(framework, tmp_path / "first", callbacks)
+    told = only_run().config
+    mine = dict.fromkeys(("model", "optimizer", "data", "estimator", "stopped", "best"), "my own")
+    with autotrack.init(project="p", config=mine) as run:
+        train(framework, tmp_path / "second", callbacks)
+    found = autotrack.get_run(run.id).config
+    assert found == run.config
+    assert {key: found[key] for key in mine} == mine
+    assert found[framework].keys() == told.keys() & mine
+    assert found.keys() == told.keys() | mine | {framework}
+    assert found[framework]["data"] == told["data"]
+
+
 def kept_in(run: Any) -> tuple[Any, ...]:
     """What a run holds beside what surrounds it."""
     metrics = [name for name in run.metrics if not name.startswith("system/")]

@@ -187,7 +187,7 @@ def test_transformers_alone_make_no_runs_nor_does_what_they_fit_inside() -> None
 
 
 def test_inside_init_the_first_fit_is_in_that_run_and_the_next_are_children() -> None:
-    with autotrack.init(project="tests", name="mine", config={"params": "my own"}) as run:
+    with autotrack.init(project="tests", name="mine", config={"params": "my own", "data": "iris"}) as run:
         GaussianNB().fit(IRIS, SPECIES)
         assert run.status == "running"
         Ridge().fit(*load_diabetes(return_X_y=True))
@@ -196,8 +196,9 @@ def test_inside_init_the_first_fit_is_in_that_run_and_the_next_are_children() ->
         assert run.status == "running"
         cross_val_score(GaussianNB(), IRIS, SPECIES)
     found = only()
-    assert found.config["params"] == "my own"
-    assert found.config["sklearn"]["estimator"] == "sklearn.naive_bayes.GaussianNB"
+    assert (found.config["params"], found.config["data"]) == ("my own", "iris")
+    assert found.config["estimator"] == "sklearn.naive_bayes.GaussianNB"
+    assert "var_smoothing" in found.config["sklearn"]["params"]
     assert found.config["sklearn"]["data"]["n_classes"] == 3
     assert found.summary["auto/train_score"] > 0.9
     children = {child.name: child.status for child in found.children}

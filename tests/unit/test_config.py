@@ -1,0 +1,86 @@
+"""The config of a run: what the user gave stands, beside it what a framework tells of the training."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import autotrack
+from autotrack.run import Run
+from autotrack.session import add_config
+
+FACTS = {"model": {"class": "Net"}, "lr": 0.1, "epochs": 3}
+GIVEN = {"model": "resnet18", "lr": 0.2, "epochs": 3}
+BOTH = GIVEN | {"lightning": {"model": {"class": "Net"}, "lr": 0.1}}
+
+
+def read(run: Run) -> dict[str, Any]:
+    """The config as a reader of the journals has it, which is that of the live run."""
+    found = autotrack.get_run(run.id).config
+    assert found == run.config
+    return found
+
+
+def test_what_the_user_gave_is_never_replaced_by_what_a_framework_tells(store: Path) -> None:
+    run = autotrack.init(project="p", config=GIVEN)
+    run.update_config(FACTS, source="lightning")
+    assert read(run) == BOTH
+    run.update_config({"model": {"parameters": 7}, "stopped": {"by": "data"}}, source="lightning")
+    assert run.config["lightning"]["model"] == {"class": "Net", "parameters": 7}
+    assert read(run)["stopped"] == {"by": "data"}
+
+
+@pytest.mark.parametrize("how", ["update_config", "item", "update", "command line"])
+def test_it_stands_also_where_it_is_given_after_the_framework_has_told(store: Path, how: str) -> None:
+    run = autotrack.init(project="p")
+    run.update_config(FACTS, source="lightning")
+    if how == "update_config":
+        run.update_config(GIVEN)
+    elif how == "update":
+        run.config.update(GIVEN)
+    elif how == "command line":
+        add_config(GIVEN, "argparse")
+    else:
+        for key, value in GIVEN.items():
+            run.config[key] = value
+    assert read(run) == BOTH
+
+
+def test_a_value_that_both_have_is_not_told_twice(store: Path) -> None:
+    run = autotrack.init(project="p", config={"lr": 0.1})
+    run.update_config({"lr": 0.2}, source="lightning")
+    assert read(run) == {"lr": 0.1, "lightning": {"lr": 0.2}}
+    run.update_config({"lr": 0.1}, source="lightning")
+    assert read(run) == {"lr": 0.1}
+
+
+def test_a_framework_whose_name_is_taken_has_one_with_an_underscore(store: Path) -> None:
+    run = autotrack.init(project="p", config={"lightning": "2.6", "model": "resnet18"})
+    run.update_config({"model": {"class": "Net"}}, source="lightning")
+    assert read(run) == {"lightning": "2.6", "model": "resnet18", "lightning_": {"model": {"class": "Net"}}}
+    other = autotrack.init(project="p", config={"model": "resnet18"})
+    other.update_config({"model": "resnet50", "lightning": {"model": {"class": "Net"}}}, source="lightning")
+    assert read(other)["lightning"] == {"model": {"class": "Net"}, "model_": "resnet50"}
+    assert read(other)["model"] == "resnet18"
+
+
+def test_a_child_has_its_own(store: Path) -> None:
+    with autotrack.init(project="p", config=GIVEN) as run:
+        child = run.child("trial", {"lr": 0.3})
+        child.update_config(FACTS, source="lightning")
+        assert read(child) == {"lr": 0.3, "model": {"class": "Net"}, "epochs": 3, "lightning": {"lr": 0.1}}
+
+
+def test_what_was_given_once_stands_when_the_run_goes_on_in_another_process(store: Path) -> None:
+    with autotrack.init(project="p", id="mine", config=GIVEN) as run:
+        run.update_config(FACTS | {"stopped": {"by": "error"}}, source="lightning")
+    with autotrack.init(id="mine") as run:
+        run.update_config(FACTS | {"lr": 0.05, "stopped": {"by": "data"}}, source="lightning")
+    found = autotrack.get_run("mine")
+    assert found.config == GIVEN | {
+        "lightning": {"model": {"class": "Net"}, "lr": 0.05},
+        "stopped": {"by": "data"},
+    }
+    assert [(one.key, one.before, one.after) for one in found.changes if one.what == "config"] == [
+        ("lightning.lr", 0.1, 0.05)
+    ]
