@@ -24,6 +24,8 @@ class Owner(NamedTuple):
     store: Path
     pid: int
     by_user: bool = False
+    shown: str = ""
+    """The project that the run is in now; `project` is the one of its folder."""
 
 
 def mark_open(layout: Layout, run_id: str, project: str) -> None:
@@ -38,7 +40,7 @@ def unmark_open(layout: Layout, run_id: str) -> None:
         os.unlink(layout.open / run_id)
 
 
-def export(run_id: str, project: str, store: Path, by_user: bool) -> None:
+def export(run_id: str, project: str, store: Path, by_user: bool, shown: str | None = None) -> None:
     """Tell the processes that are started from here which run they belong to; another run that is told already stays."""
     if OWNER in os.environ and _owned_here() and os.environ.get(RUN_ID) != run_id:
         return
@@ -50,6 +52,7 @@ def export(run_id: str, project: str, store: Path, by_user: bool) -> None:
         "project": project,
         "store": str(store),
         "by_user": by_user,
+        "shown": shown or project,
     }
     with suppress(ValueError, UnicodeEncodeError):
         _before.setdefault(run_id, os.environ.get(RUN_ID))
@@ -77,7 +80,8 @@ def owner() -> Owner | None:
         return None
     if facts.get("host") != here.host or not is_descendant_of(facts["pid"]):
         return None
-    return Owner(run_id, facts["project"], Path(facts["store"]), facts["pid"], facts.get("by_user") is True)
+    by_user, shown = facts.get("by_user") is True, str(facts.get("shown") or facts["project"])
+    return Owner(run_id, facts["project"], Path(facts["store"]), facts["pid"], by_user, shown)
 
 
 def continued() -> str | None:

@@ -49,14 +49,15 @@ def init(
 ) -> Run:
     """Open a run and make it the current one; also a context manager. Never raises for what the disk does.
 
-    `project`, `name`, `group`, `tags` default to AUTOTRACK_PROJECT, _NAME, _GROUP, _TAGS; the project at last to the name of
-    the git root's or working folder. `id` continues that run if it exists (`resume`: "allow" by default, "must", "never").
-    `dir`: the store's folder, default AUTOTRACK_DIR, else the nearest `.autotrack` upwards. `mode="disabled"` records nothing.
+    `project`, `name`, `group`, `tags` default to AUTOTRACK_PROJECT, _NAME, _GROUP, _TAGS; the project before that to `parent`'s, at
+    last to that of the run whose process started this one, else the name of the git root's or working folder. `id` continues that
+    run if it exists (`resume`: "allow" by default, "must", "never"). `dir`: the store's folder, default AUTOTRACK_DIR, else the
+    nearest `.autotrack` upwards. `mode="disabled"` records nothing.
     `log_model`: which checkpoints are stored: "auto" (the default, AUTOTRACK_LOG_MODEL: none that is there anyway; a best or last
     one that rotation deletes stays in the store), True (best and last), "all", False (none).
     Under `autotrack run` the first call takes over the launcher's run, later ones open child runs.
     """
-    wanted = Wanted(project, name, group, _tags(tags), notes or "", _id(parent), id, resume_word(resume), dir)
+    wanted = Wanted(project, name, group, _tags(tags), notes or "", parent, id, resume_word(resume), dir)
     if mode not in (None, "disabled"):
         warn(
             "mode",
@@ -89,7 +90,7 @@ class Wanted:
         group: str | None = None,
         tags: tuple[str, ...] = (),
         notes: str = "",
-        parent: str | None = None,
+        parent: "Run | str | None" = None,
         id: str | None = None,
         resume: str = "allow",
         dir: str | os.PathLike[str] | None = None,
@@ -101,7 +102,8 @@ class Wanted:
         self.group = _text(group) or setting("GROUP")
         self.tags = tags or _tags(setting("TAGS"))
         self.notes = str(notes)
-        self.parent = parent
+        self.parent = _id(parent)
+        self.parent_project: str | None = getattr(parent, "project", None)
         self.id = _text(id)
         self.resume = resume
         self.dir = _folder(dir)
@@ -129,7 +131,7 @@ def open_root(wanted: Wanted, opened_by: str, framework: str | None = None) -> R
             f"resume='must' was asked for, and {layout.root} holds no run {given}: it is begun anew.",
             key=given,
         )
-    project, run_id = found or (wanted.project, _new_id(given))
+    project, run_id = found or (_project(wanted, owner, layout), _new_id(given))
     facts = Start(
         wanted.name or framework or _default_name(),
         project,
@@ -181,9 +183,8 @@ def _adopt(wanted: Wanted) -> Run | None:
     if run.adopted:
         child: Run = run.child(wanted.given_name or wanted.name or run.name, tags=wanted.tags)
         return child
-    run.adopt(wanted.given_name, wanted.given_project, wanted.group, wanted.tags, wanted.notes)
     run.by_user = True
-    marks.export(run.id, decode_project(run.dir.parent.name), run.layout.root, by_user=True)
+    run.adopt(wanted.given_name, wanted.given_project, wanted.group, wanted.tags, wanted.notes)
     adopted: Run = run
     return adopted
 
@@ -255,6 +256,23 @@ def _note_heads(run: Run) -> None:
     heads = heads_of(run.layout.registry)
     if heads:
         run.event("registry", {"heads": heads})
+
+
+def _project(wanted: Wanted, owner: marks.Owner | None, layout: Layout) -> str:
+    """The project of a new run: what was asked for, else its parent's where that can be told at once, else the default."""
+    if wanted.given_project is not None:
+        return wanted.given_project
+    if wanted.parent is not None:
+        return wanted.parent_project or _project_of(wanted.parent, owner, layout) or wanted.project
+    return wanted.project if owner is None or setting("PROJECT") else owner.shown
+
+
+def _project_of(run_id: str, owner: marks.Owner | None, layout: Layout) -> str | None:
+    known = {run.id: run.project for run in session.open_runs()}
+    if owner is not None:
+        known[owner.run] = owner.shown
+    folders = (name for name in _names(layout.runs) if (layout.runs / name / run_id).is_dir())
+    return known.get(run_id) or next(map(decode_project, folders), None)
 
 
 def _find(layout: Layout, run_id: str) -> tuple[str, str] | None:

@@ -29,7 +29,7 @@ from autotrack.guard import attempt, guarded, warn
 from autotrack.journal.format import encode
 from autotrack.journal.pace import SLOW_NS
 from autotrack.journal.writer import Journal
-from autotrack.layout import Layout, new_run_id
+from autotrack.layout import Layout, decode_project, new_run_id
 from autotrack.liveconfig import LiveConfig, config_copy
 from autotrack.readback import ReadBack
 from autotrack.start import Start
@@ -284,6 +284,8 @@ class Run(Attachments, ReadBack):
         if changes:
             self.event("edit", changes)
         self.add_tags(*tags)
+        folder = decode_project(self.dir.parent.name)
+        marks.export(self.id, folder, self.layout.root, self.by_user, shown=self.project)
 
     def opened_in(self, nanoseconds: int) -> None:
         """How long the opening took on the caller's thread."""

@@ -81,6 +81,21 @@ def test_a_program_started_by_the_script_that_trains_is_a_child_run(work: Any) -
     assert {run.parent for run in children} == {parents[0].id}
 
 
+@pytest.mark.parametrize("way", ["plain", "launch"])
+def test_a_program_started_inside_a_run_is_in_that_runs_project(work: Any, way: str) -> None:
+    work.write("trial.py", "import autotrack\nautotrack.init(name='trial').log({'x': 1})\n")
+    start = "subprocess.run([sys.executable, 'trial.py'], check=True"
+    work.write(
+        "sweep.py",
+        "import os, subprocess, sys, autotrack\nautotrack.init(project='hpo', name='study')\n"
+        f"{start})\n{start}, env=os.environ | {{'AUTOTRACK_PROJECT': 'own'}})\n",
+    )
+    getattr(work, way)("sweep.py")
+    study, *trials = work.runs()
+    assert (study.name, study.project) == ("study", "hpo")
+    assert [(trial.parent, trial.project) for trial in trials] == [(study.id, "hpo"), (study.id, "own")]
+
+
 def test_a_program_started_by_the_script_that_does_not_train_leaves_no_run(work: Any) -> None:
     work.write(
         "train.py", "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'print(1)'], check=True)\n"

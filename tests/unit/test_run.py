@@ -255,6 +255,23 @@ def test_a_child_lies_in_its_parents_journal(store: Path) -> None:
     ]
 
 
+def test_a_child_is_in_its_parents_project_unless_it_asks_for_another(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTOTRACK_PROJECT", "elsewhere")
+    with autotrack.init(project="hpo") as study:
+        for parent in (study, study.id):
+            with autotrack.init(parent=parent) as child:
+                assert (child.parent, child.project) == (study.id, "hpo")
+        with autotrack.init(project="own", parent=study) as other:
+            assert other.project == "own"
+    for parent in (study.id, autotrack.get_run(study.id)):
+        with autotrack.init(parent=parent) as late:
+            assert (late.parent, late.project) == (study.id, "hpo")
+    with autotrack.init(parent="notthere") as unknown:
+        assert unknown.project == "elsewhere"
+
+
 def test_a_failed_block_is_a_failed_run_with_its_exception(store: Path) -> None:
     with pytest.raises(ZeroDivisionError), autotrack.init(project="p") as run:
         run.log({"a": 1 / 0})
