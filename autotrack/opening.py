@@ -55,7 +55,7 @@ def init(
     nearest `.autotrack` upwards. `mode="disabled"` records nothing.
     `log_model`: which checkpoints are stored: "auto" (the default, AUTOTRACK_LOG_MODEL: none that is there anyway; a best or last
     one that rotation deletes stays in the store), True (best and last), "all", False (none).
-    Under `autotrack run` the first call takes over the launcher's run, later ones open child runs.
+    Under `autotrack run` the first call takes over the launcher's run; where later ones name no parent, that is their parent.
     """
     wanted = Wanted(project, name, group, _tags(tags), notes or "", parent, id, resume_word(resume), dir)
     if mode not in (None, "disabled"):
@@ -176,13 +176,14 @@ def _inherited() -> Run | None:
 
 
 def _adopt(wanted: Wanted) -> Run | None:
-    """The launcher's run for the first `init` of its script; a child of it for the later ones."""
+    """The launcher's run for the first `init` of its script; the later ones open runs as ever, which are children of it."""
     run = session.launched()
     if run is None or run not in session.open_runs() or wanted.id is not None:
         return None
     if run.adopted:
-        child: Run = run.child(wanted.given_name or wanted.name or run.name, tags=wanted.tags)
-        return child
+        if wanted.parent is None and wanted.dir in (None, run.layout.root):
+            wanted.parent, wanted.parent_project = run.id, run.project
+        return None
     run.by_user = True
     run.adopt(wanted.given_name, wanted.given_project, wanted.group, wanted.tags, wanted.notes)
     adopted: Run = run
