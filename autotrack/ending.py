@@ -19,8 +19,8 @@ _TRACEBACK_LENGTH = 20_000
 
 
 def status_of(error: BaseException | None) -> str:
-    """finished, failed, or interrupted (Ctrl-C, a SIGTERM that Python saw, exit codes 130 and 143)."""
-    if error is None or isinstance(error, GeneratorExit):
+    """finished (also a pruned trial), failed, or interrupted (Ctrl-C, a SIGTERM that Python saw, exit codes 130 and 143)."""
+    if error is None or isinstance(error, GeneratorExit) or pruned(error):
         return "finished"
     # Lightning raises SIGTERMException after the step that the signal met; a SystemExit without a code, named by its shape.
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "SIGTERMException":
@@ -30,6 +30,11 @@ def status_of(error: BaseException | None) -> str:
             return "finished"
         return "interrupted" if error.code in (130, 143) else "failed"
     return "failed"
+
+
+def pruned(error: BaseException) -> bool:
+    """Whether a hyper-parameter search has given this trial up, which is no failure: it raises a `TrialPruned`."""
+    return any(kind.__name__ == "TrialPruned" for kind in type(error).__mro__)
 
 
 def error_line(error: BaseException | None) -> str | None:

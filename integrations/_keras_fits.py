@@ -15,7 +15,6 @@ from autotrack.integrations._keras_config import config_of, has_own_train_step, 
 from autotrack.integrations._keras_end import outcome
 from autotrack.integrations._keras_loops import begins_anew, key_of
 from autotrack.integrations._keras_sizes import counted, sizes_of
-from autotrack.integrations._stopped import pruned
 from autotrack.options import Options
 from autotrack.run import Run
 from autotrack.training import begin_training
@@ -183,7 +182,7 @@ class Fit:
             place = {"epoch": self._epochs, "step": self.place["step"]}
             facts = outcome(self._callbacks, error, epochs=epochs, loss=self._loss, told=told, **place)
             self.recording.run.update_config(facts, source="keras")
-        self.recording.finish(None if pruned(error) else error)
+        self.recording.finish(error)
         self._callbacks, self._arguments = [], {}
 
     def _begin(self, epoch: int) -> None:

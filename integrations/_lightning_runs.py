@@ -13,7 +13,6 @@ from autotrack.integrations._lightning_facts import config_of, summary_of
 from autotrack.integrations._lightning_steps import Rates, Window, rows_of
 from autotrack.integrations._lightning_stop import stop_facts
 from autotrack.integrations._lightning_values import StepValues, scalar
-from autotrack.integrations._stopped import pruned
 from autotrack.opening import attach
 from autotrack.options import Options
 from autotrack.process import is_worker
@@ -122,8 +121,6 @@ class Fit(Recording):
             background.submit(lambda: run.update_config({"stopped": _settled(facts)}, source="lightning"))
 
     def finish(self, error: BaseException | None = None) -> None:
-        if pruned(self.error or error):
-            self.error = error = None
         if self.trainer is not None and not self.launched:
             self._reached = steps_of(self.trainer), self.trainer.current_epoch
         super().finish(error)

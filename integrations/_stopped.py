@@ -5,7 +5,7 @@
 
 from typing import Literal
 
-from autotrack.ending import status_of
+from autotrack.ending import pruned, status_of
 
 Reason = Literal[
     "max_steps", "max_epochs", "max_time", "early_stopping", "callback", "data", "pruned", "interrupted", "error"
@@ -17,11 +17,6 @@ callback: anything else asked for the end, a callback or the model's own code.
 data: there were no more batches.
 pruned: a hyper-parameter search gave the trial up. interrupted: Ctrl-C or SIGTERM. error: any other exception.
 """
-
-
-def pruned(error: BaseException | None) -> bool:
-    """Whether a search has given this trial up: that is no failure."""
-    return any(kind.__name__ == "TrialPruned" for kind in type(error).__mro__)
 
 
 def failure(error: BaseException) -> Reason:

@@ -28,7 +28,6 @@ from autotrack.callback import Adapter, AutoTrack, ByIdentity, Watch, first_of, 
 from autotrack.guard import guarded
 from autotrack.integration import Integration
 from autotrack.integrations import _pretrained
-from autotrack.integrations._stopped import pruned
 from autotrack.integrations._transformers_checkpoints import Checkpoints, folders, tell_going, tell_rotated
 from autotrack.integrations._transformers_end import outcome
 from autotrack.integrations._transformers_facts import config_of
@@ -388,4 +387,4 @@ def _finish(here: Inside, error: BaseException | None) -> None:
         train.run.update_config(facts, source="transformers")
         for folder, known in train.saved_in.items():
             tell_rotated(train.run, known, folders(folder))
-    train.finish(None if pruned(error) else error)
+    train.finish(error)

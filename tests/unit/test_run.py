@@ -283,6 +283,16 @@ def test_a_failed_block_is_a_failed_run_with_its_exception(store: Path) -> None:
     assert run.error == "ZeroDivisionError: division by zero"
 
 
+def test_a_block_that_ends_with_a_pruned_trial_has_not_failed(store: Path) -> None:
+    class TrialPruned(Exception):
+        """As optuna's."""
+
+    with pytest.raises(TrialPruned), autotrack.init(project="p") as run, run.child("fold") as fold:
+        raise type("Hopeless", (TrialPruned,), {})
+    assert [event.body["status"] for event in events(run, "finish")] == ["finished", "finished"]
+    assert (run.status, run.error, fold.status) == ("finished", None, "finished")
+
+
 def test_an_interrupted_block_is_an_interrupted_run(store: Path) -> None:
     with pytest.raises(KeyboardInterrupt), autotrack.init(project="p") as run:
         raise KeyboardInterrupt
