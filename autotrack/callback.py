@@ -173,10 +173,11 @@ class AutoTrack:
     """Records the training that it is given to: `callbacks=[AutoTrack()]`, `estimator.set_callbacks(AutoTrack())`.
 
     `project`, `name`, `tags`, `group`: of the runs it opens, as in `autotrack.init`. `log_every`: of the values that every
-    step of a training has, record those of each n-th step (default 1: all; ValueError below 1); values of epochs and
+    step of a training has, record those of each n-th step (default: all; ValueError below 1); values of epochs and
     evaluations, and what the Hugging Face Trainer itself logs, are always recorded. `resume`: a training that the framework
     resumes from a checkpoint goes on with the run that wrote it ("allow"), or is a new run ("never"; ValueError for others;
-    default: AUTOTRACK_RESUME, else "allow"). `log_model`: which checkpoints are stored, as in `autotrack.init`.
+    default: AUTOTRACK_RESUME, else "allow"). `log_model`: which checkpoints are stored, as in `autotrack.init`. What is not given
+    is as `autolog()` was given it, where that is on; its tags are there too.
     One object may serve several trainers, also at once. It takes no part in the training: nothing of it is in checkpoints, and
     a copy of it is itself.
     """
@@ -203,7 +204,7 @@ class AutoTrack:
         name: str | None = None,
         tags: Iterable[str] | str = (),
         group: str | None = None,
-        log_every: int = 1,
+        log_every: int | None = None,
         resume: str | bool | None = None,
         log_model: str | bool | None = None,
     ) -> None:
@@ -232,10 +233,17 @@ class AutoTrack:
 
     @property
     def options(self) -> Options | None:
-        """What the runs it opens are given; None when it belongs to an `autolog()` that is off."""
+        """What it was given itself; None when it belongs to an `autolog()` that is off."""
         if self._autolog is None:
             return self._options
         return self._autolog.options if self._autolog.installed else None
+
+    def options_for(self, framework: str) -> Options | None:
+        """What the runs that it opens for a framework are given: what it was given, else what that framework's `autolog()` was."""
+        options = self.options
+        adapter = adapters().get(framework)
+        autolog = None if adapter is None or not self.by_hand else adapter.watch.autolog
+        return options if options is None or autolog is None else options.over(autolog.options)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "AutoTrack":
         return self

@@ -36,8 +36,10 @@ def log_model_choice(value: str | bool | None) -> LogModel | None:
     raise ValueError(f"log_model is {value!r}; give 'auto', True (best and last), 'all' or False")
 
 
-def log_every_choice(log_every: int) -> int:
-    """`log_every=`: a count of steps. ValueError below 1."""
+def log_every_choice(log_every: int | None) -> int | None:
+    """`log_every=`: a count of steps; None stays None. ValueError below 1."""
+    if log_every is None:
+        return None
     if not isinstance(log_every, int) or log_every < 1:
         raise ValueError(
             f"log_every is {log_every!r}; it counts steps: 1 records every step, 10 every tenth one"
@@ -67,10 +69,15 @@ class Options(NamedTuple):
     resume: str | None = None
     """"never": a training that is resumed from a checkpoint is a new run; else it goes on with the run that wrote it."""
     log_model: LogModel | None = None
-    log_every: int = 1
-    """Of the values that every step has, those of each n-th one are recorded."""
+    log_every: int | None = None
+    """Of the values that every step has, those of each n-th one are recorded; None: of all."""
     exclusive: bool = False
     """Nothing is recorded in a run that the user opened with `init()`, nor beneath it."""
+
+    def over(self, others: "Options") -> "Options":
+        """These, and where they say nothing the others; tags add up, `exclusive` is these options' own."""
+        unset = {name: value for name, value in others._asdict().items() if getattr(self, name) is None}
+        return self._replace(**unset, tags=tuple(dict.fromkeys([*others.tags, *self.tags])))
 
 
 def options_of(
@@ -80,7 +87,7 @@ def options_of(
     group: str | None,
     resume: str | bool | None,
     log_model: str | bool | None,
-    log_every: int,
+    log_every: int | None,
     exclusive: bool = False,
 ) -> Options:
     """The arguments of `autolog()` or `AutoTrack()`, each checked. ValueError for one that means nothing."""

@@ -137,7 +137,7 @@ def _begin(
     run.trainings += 1
     if config:
         run.update_config(config, source=framework)
-    return Training(run, owned, options.log_every)
+    return Training(run, owned, options.log_every or 1)
 
 
 def _take_in(run: Run, options: Options) -> None:

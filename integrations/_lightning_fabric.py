@@ -161,7 +161,7 @@ class Fabrics:
     def _options(self, fabric: Any) -> Options | None:
         tracker = first_of(fabric._callbacks)
         if tracker is not None:
-            return tracker.options
+            return tracker.options_for("lightning")
         return self._watch.autolog.options if self._watch.autolog is not None else None
 
 

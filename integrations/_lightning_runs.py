@@ -195,7 +195,7 @@ class Evaluation:
             fit = self._fits.get(trainer)
             fit = fit if fit is not None and fit.kind is type(module) else None
         target: Recording | Run | None = fit or open_run()
-        options = self.tracker.options
+        options = self.tracker.options_for("lightning")
         if target is None and self.tracker.by_hand and options is not None:
             self._own = _begin(trainer, module, options, what)
             target = self._own
@@ -205,14 +205,14 @@ class Evaluation:
 def part_of_another(options: Options) -> Any:
     """In a process that was spawned or forked for a training: its part of the run that the parent opened; else None."""
     run = attach() if is_worker() and not keeps_out(marks.owner(), options) else None
-    return None if run is None else Elsewhere(run, options.log_every)
+    return None if run is None else Elsewhere(run, options.log_every or 1)
 
 
 def begin_recording(
     trainer: Any, module: Any, tracker: AutoTrack, supervised: bool, checkpoint: Any
 ) -> Fit | None:
     """A training begins, perhaps from a checkpoint: a run for it, or in a process that was spawned for it the parent's."""
-    options = tracker.options
+    options = tracker.options_for("lightning")
     if options is None:
         return None
     training = begin_training(

@@ -103,7 +103,7 @@ class Trainings:
                 part.training.finish()
 
     def _open(self, name: str, tracker: AutoTrack | None) -> Training | None:
-        options = self._autolog() if tracker is None else tracker.options
+        options = self._autolog() if tracker is None else tracker.options_for("sklearn")
         if options is None:
             return None
         return begin_training("sklearn", name=name, config=None, options=options, nested="ignore")

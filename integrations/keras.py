@@ -178,19 +178,18 @@ class KerasWatch(Watch):
     def _own_run(self, callbacks: Any, model: Any, what: str) -> Recording | None:
         """A run for what is done without a training, where the user gave an AutoTrack for it."""
         tracker = first_of(flat(callbacks))
-        if tracker is None or not tracker.by_hand or tracker.options is None:
+        options = self._options_for(callbacks)
+        if tracker is None or not tracker.by_hand or options is None:
             return None
         config = config_of(model, {}, {}, flat(callbacks)) | {"evaluation": what}
-        training = begin_training(
-            "keras", name=model.name, config=config, options=tracker.options, nested="child"
-        )
+        training = begin_training("keras", name=model.name, config=config, options=options, nested="child")
         return None if training is None else Recording(training, supervised=True)
 
     def _options_for(self, callbacks: Any) -> Options | None:
         """Those of the user's AutoTrack among the callbacks, else those of `autolog()`, else None."""
         tracker = first_of(flat(callbacks))
         if tracker is not None:
-            return tracker.options
+            return tracker.options_for("keras")
         return self.autolog.options if self.autolog is not None else None
 
 
@@ -224,7 +223,7 @@ class KerasCallback(Adapter):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """A training begins that no wrap sees."""
-        model, options = self._model(), self.owner.options
+        model, options = self._model(), self.owner.options_for("keras")
         self._fit = None
         if model is None or options is None or self.watch.inside.get(model):
             return

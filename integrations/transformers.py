@@ -113,7 +113,7 @@ class TransformersWatch(Watch):
         """A run for the search; its trainings find it open, and are its children."""
         trainer = call.args[0]
         tracker, added = self._tracker(trainer)
-        options = None if tracker is None else tracker.options
+        options = None if tracker is None else tracker.options_for("transformers")
         search = None if options is None else begin_search(trainer, options, call.args[1:], call.kwargs)
         token = searching.set(search) if search is not None else None
 
@@ -187,7 +187,7 @@ class TransformersCallback(Adapter):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **facts: Any) -> None:
         """The training begins; its state is restored already when it is resumed."""
-        options, here = self.owner.options, inside.get()
+        options, here = self.owner.options_for("transformers"), inside.get()
         if options is None or not state.is_world_process_zero:
             return
         if here is not None and here.trainer.state is not state:
@@ -250,7 +250,7 @@ class TransformersCallback(Adapter):
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **facts: Any) -> None:
         """An epoch begins; one without a batch ends the training."""
-        options, here = self.owner.options, inside.get()
+        options, here = self.owner.options_for("transformers"), inside.get()
         if here is not None and here.train is None and here.state is state and options is not None:
             self._start(args, state, here, facts, options)  # resumed inside of an epoch: one step more
         train = self._train(state)

@@ -132,6 +132,22 @@ def test_what_the_users_config_says_stands_beside_what_the_framework_tells(
     assert found[framework]["data"] == told["data"]
 
 
+@four
+def test_what_an_autotrack_is_not_given_it_has_from_the_autolog_that_is_on(store, tmp_path, framework):
+    autotrack.autolog(project="vision", group="g", tags=["nightly"], log_every=2)
+    tracker = autotrack.AutoTrack(name="baseline", group="own", tags=["mine"])
+    train(framework, tmp_path / "first", [tracker])
+    run = only_run()
+    assert (run.project, run.name, run.group) == ("vision", "baseline", "own")
+    assert run.tags == ["nightly", "mine"]
+    if framework != "sklearn":
+        assert [step for step, _ in points(run, "auto/loss")] == [1 if framework == "lightning" else 2]
+    autotrack.autolog(disable=True)
+    train(framework, tmp_path / "second", [tracker])
+    assert (autotrack.runs()[0].tags, autotrack.runs()[0].group) == (["mine"], "own")
+    assert autotrack.runs()[0].project != "vision"
+
+
 def kept_in(run: Any) -> tuple[Any, ...]:
     """What a run holds beside what surrounds it."""
     metrics = [name for name in run.metrics if not name.startswith("system/")]
