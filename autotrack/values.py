@@ -1,6 +1,7 @@
 """What users hand in, made into what a journal can hold: numbers for metrics, plain JSON for configs."""
 
 import math
+import os
 import sys
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
@@ -70,7 +71,7 @@ def is_deferred(value: Any) -> bool:
 
 def plain(value: Any, limits: Limits = LIMITS) -> Any:
     """A JSON-able copy of any object for a config: numbers and text as they are, mappings and sequences copied,
-    dataclasses, namespaces and enums unfolded, the rest as its `repr`. Cycles, great depth and great size are cut,
+    dataclasses, namespaces and enums unfolded, paths as text, the rest as its `repr`. Cycles, great depth and great size are cut,
     and each cut says so in its place. Reading an object's attributes never raises here.
     """
     return plain_and_cuts(value, limits)[0]
@@ -149,6 +150,8 @@ class _Copier:
             return int(value)
         if isinstance(value, (bytes, bytearray, memoryview)):
             return f"<{type(value).__name__}: {len(value)} bytes>"
+        if isinstance(value, os.PathLike):
+            return self._text(_path(value))
         if is_deferred(value):
             return f"<{type(value).__name__} of shape {_shape(value)} on an accelerator>"
         try:
@@ -234,6 +237,11 @@ def _name_or_repr(value: Any) -> str:
     if isinstance(name, str) and hasattr(type(value), "__members__"):
         return name
     return _repr(value)
+
+
+def _path(value: "os.PathLike[Any]") -> str:
+    text, _ = reason(os.fsdecode, value)
+    return _repr(value) if text is None else text
 
 
 def _repr(value: Any) -> str:

@@ -2,6 +2,7 @@
 kept.
 """
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -74,6 +75,8 @@ def simple(value: Any) -> Any:
     if hasattr(value, "dist") and hasattr(value, "kwds"):  # a frozen distribution of scipy.stats
         words = [*map(str, value.args), *(f"{key}={item}" for key, item in value.kwds.items())]
         return f"{value.dist.name}({', '.join(words)})"
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
     text = repr(value)
     return type(value).__name__ if " at 0x" in text else text
 

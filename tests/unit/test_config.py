@@ -71,6 +71,11 @@ def test_a_child_has_its_own(store: Path) -> None:
         assert read(child) == {"lr": 0.3, "model": {"class": "Net"}, "epochs": 3, "lightning": {"lr": 0.1}}
 
 
+def test_a_path_is_recorded_as_its_text(store: Path) -> None:
+    run = autotrack.init(project="p", config={"data": store / "x", "more": [Path("a/b")], "raw": Path("c")})
+    assert read(run) == {"data": str(store / "x"), "more": ["a/b"], "raw": "c"}
+
+
 def test_what_was_given_once_stands_when_the_run_goes_on_in_another_process(store: Path) -> None:
     with autotrack.init(project="p", id="mine", config=GIVEN) as run:
         run.update_config(FACTS | {"stopped": {"by": "error"}}, source="lightning")
