@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
@@ -24,6 +25,7 @@ class Limits(NamedTuple):
 
 
 LIMITS = Limits()
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _AS_THEY_ARE = frozenset({type(None), bool, int, float})
 
 
@@ -71,8 +73,9 @@ def is_deferred(value: Any) -> bool:
 
 def plain(value: Any, limits: Limits = LIMITS) -> Any:
     """A JSON-able copy of any object for a config: numbers and text as they are, mappings and sequences copied,
-    dataclasses, namespaces and enums unfolded, paths as text, the rest as its `repr`. Cycles, great depth and great size are cut,
-    and each cut says so in its place. Reading an object's attributes never raises here.
+    dataclasses, namespaces and enums unfolded, paths as text, the rest as its `repr` without addresses. Cycles,
+    great depth and great size are cut, and each cut says so in its place. Reading an object's attributes never
+    raises here.
     """
     return plain_and_cuts(value, limits)[0]
 
@@ -236,7 +239,15 @@ def _name_or_repr(value: Any) -> str:
     name = getattr(value, "name", None)
     if isinstance(name, str) and hasattr(type(value), "__members__"):
         return name
-    return _repr(value)
+    return _without_addresses(_repr(value), type(value).__name__)
+
+
+def _without_addresses(text: str, kind: str) -> str:
+    """A `repr` that is the same in each process; of one that says little more than an address it is the type's name."""
+    found = _ADDRESS.search(text)
+    if found is None:
+        return text
+    return kind if text.startswith("<") else _ADDRESS.sub("", text)
 
 
 def _path(value: "os.PathLike[Any]") -> str:

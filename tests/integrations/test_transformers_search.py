@@ -30,7 +30,8 @@ def searching(store: Any, callbacks: list[Any], **settings: Any) -> Any:
 
 def test_trials_are_children_with_their_parameters_and_objectives(store, arm):
     made = searching(store, arm(), eval_strategy="steps", eval_steps=1)
-    best = made.hyperparameter_search(hp_space=space, n_trials=3, backend="optuna")
+    sampler = optuna.samplers.RandomSampler(seed=0)
+    best = made.hyperparameter_search(hp_space=space, n_trials=3, backend="optuna", sampler=sampler)
     (search,) = [run for run in autotrack.runs() if run.parent is None]
     trials = sorted(search.children, key=lambda run: run.config["trial"]["number"])
     assert [run.name for run in trials] == ["trial 0", "trial 1", "trial 2"]
@@ -39,7 +40,7 @@ def test_trials_are_children_with_their_parameters_and_objectives(store, arm):
         assert run.config["trial"]["params"]["learning_rate"] == run.config["learning_rate"]
         assert [step for step, _ in points(run, "auto/loss")] == [1, 2]
         assert points(run, "auto/objective") == [(2, points(run, "eval_loss")[-1][1])]
-    assert search.config["search"]["n_trials"] == 3
+    assert (search.config["search"]["n_trials"], search.config["search"]["sampler"]) == (3, "RandomSampler")
     assert search.config["best"]["trial"] == best.run_id
     assert search.config["best"]["objective"] == best.objective
     assert search.config["best"]["hyperparameters"] == best.hyperparameters

@@ -1,5 +1,6 @@
 """The config of a run: what the user gave stands, beside it what a framework tells of the training."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,21 @@ def test_a_child_has_its_own(store: Path) -> None:
 def test_a_path_is_recorded_as_its_text(store: Path) -> None:
     run = autotrack.init(project="p", config={"data": store / "x", "more": [Path("a/b")], "raw": Path("c")})
     assert read(run) == {"data": str(store / "x"), "more": ["a/b"], "raw": "c"}
+
+
+class Sampler:
+    """An object whose `repr` holds its address."""
+
+
+def test_an_object_is_recorded_without_its_address(store: Path) -> None:
+    part = partial(sorted, key=lambda pair: pair[0])
+    run = autotrack.init(project="p", config={"sampler": Sampler(), "many": [Sampler()], "part": part})
+    found = read(run)
+    assert (found["sampler"], found["many"]) == ("Sampler", ["Sampler"])
+    assert found["part"].startswith(
+        "functools.partial(<built-in function sorted>, key=<function test_an_object"
+    )
+    assert "0x" not in found["part"]
 
 
 def test_what_was_given_once_stands_when_the_run_goes_on_in_another_process(store: Path) -> None:
