@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
+from struct import pack, unpack
 from typing import Any, NamedTuple
 
 from autotrack.errors import NotScalar
@@ -55,6 +56,28 @@ def number(value: Any) -> Number:
     if shape not in ((), None):
         raise NotScalar(f"an array of shape {tuple(shape)} is not one number; log its mean, say")
     return _scalar(value)
+
+
+def shortest(value: Number) -> Number:
+    """Of a number that fits single precision its shortest decimal there (0.01 for 0.009999999776482582); another one as it is."""
+    if not isinstance(value, float) or _single(value) != value:
+        return value
+    decimals = (float(f"{value:.{digits}g}") for digits in range(1, 10))
+    return next(short for short in decimals if _single(short) == value)
+
+
+def _single(value: float) -> float:
+    try:
+        (rounded,) = unpack("f", pack("f", value))
+    except OverflowError:
+        return math.inf
+    return float(rounded)
+
+
+def _is_single(value: Any) -> bool:
+    """Whether it is a scalar of single precision, of NumPy or a framework with tensors."""
+    dtype = getattr(value, "dtype", None)
+    return dtype is not None and str(getattr(dtype, "name", dtype)).removeprefix("torch.") == "float32"
 
 
 def is_deferred(value: Any) -> bool:
@@ -158,7 +181,7 @@ class _Copier:
         if is_deferred(value):
             return f"<{type(value).__name__} of shape {_shape(value)} on an accelerator>"
         try:
-            return number(value)
+            return shortest(number(value)) if _is_single(value) else number(value)
         except NotScalar:
             return self._text(_name_or_repr(value))
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from autotrack.guard import reason
+from autotrack.values import shortest
 
 _DATA = ("x", "y", "sample_weight", "validation_data")
 _PLAIN = (bool, int, float, str)
@@ -148,7 +149,16 @@ def _optimizer(optimizer: Any) -> dict[str, Any] | None:
     if optimizer is None:
         return None
     own, _ = reason(optimizer.get_config)
-    return {"class": type(optimizer).__name__, **{name: _plain(value) for name, value in (own or {}).items()}}
+    return {"class": type(optimizer).__name__, **_with_short_rate(_plain(own or {}))}
+
+
+def _with_short_rate(settings: dict[str, Any]) -> dict[str, Any]:
+    """The learning rate as it was written (0.01): Keras reads it from a variable of single precision, also of an inner optimizer."""
+    rate, inner = settings.get("learning_rate"), settings.get("inner_optimizer")
+    short = {} if not isinstance(rate, float) else {"learning_rate": shortest(rate)}
+    return (
+        settings | short | ({"inner_optimizer": _with_short_rate(inner)} if isinstance(inner, dict) else {})
+    )
 
 
 def _schedule(optimizer: Any) -> dict[str, Any] | None:

@@ -214,11 +214,11 @@ def test_asynchronous_dispatch_stays_on(store, arm):
 
 
 def test_mixed_precision_and_a_scaled_loss_are_recorded(store, arm):
-    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.25))
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.01))
     net(optimizer=optimizer).fit(X, Y, callbacks=arm(), **PLAIN)
     run = only_run()
-    assert points(run, "auto/lr") == [(1, 0.25)]
-    assert run.config["optimizer"]["inner_optimizer"]["learning_rate"] == 0.25
+    assert points(run, "auto/lr") == [(1, float(np.float32(0.01)))]
+    assert run.config["optimizer"]["inner_optimizer"]["learning_rate"] == 0.01
 
 
 def test_the_first_fit_of_a_process_is_watched_below_the_shell_that_keras_has_put_around_it(store, alone):

@@ -4,11 +4,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import autotrack
 from autotrack.run import Run
 from autotrack.session import add_config
+from autotrack.values import shortest
 
 FACTS = {"model": {"class": "Net"}, "lr": 0.1, "epochs": 3}
 GIVEN = {"model": "resnet18", "lr": 0.2, "epochs": 3}
@@ -90,6 +92,28 @@ def test_an_object_is_recorded_without_its_address(store: Path) -> None:
         "functools.partial(<built-in function sorted>, key=<function test_an_object"
     )
     assert "0x" not in found["part"]
+
+
+def test_a_number_of_single_precision_is_recorded_as_its_shortest_decimal(store: Path) -> None:
+    singles = [
+        np.float32(0.01),
+        np.array(0.3, "float32"),
+        np.float32(2**-20),
+        np.float32("inf"),
+        np.float32(7),
+    ]
+    run = autotrack.init(project="p", config={"singles": singles, "double": 0.009999999776482582})
+    assert read(run) == {
+        "singles": [0.01, 0.3, 9.536743e-07, float("inf"), 7.0],
+        "double": 0.009999999776482582,
+    }
+    assert [one.id for one in autotrack.runs(where="config.double > 0.00999")] == [run.id]
+
+
+@pytest.mark.parametrize("value", [0.01, 1e-45, 3.4e38, 1 / 3, 0.0, -2.5e-7, 16777217.0])
+def test_the_shortest_decimal_is_the_same_number_in_single_precision(value: float) -> None:
+    single = np.float32(value)
+    assert shortest(float(single)) == float(str(single))
 
 
 def test_what_was_given_once_stands_when_the_run_goes_on_in_another_process(store: Path) -> None:
