@@ -111,10 +111,7 @@ class Fit:
         """Every callback has set what it sets at the beginning of an epoch."""
         if self.recording is None:
             return
-        model = self._model()
-        compiled = bool(getattr(model, "_jit_compile", False))
-        optimizer = getattr(model, "optimizer", None)
-        self.batches.rates.begin_epoch(optimizer, compiled=compiled, regular=not self._own_step)
+        self.batches.rates.begin_epoch(self._model(), regular=not self._own_step)
         self.batches.rates.report(self.recording.run)
 
     def begin_batch(self, batch: int, logs: Any = None) -> None:

@@ -25,8 +25,7 @@ class Loop:
     def __init__(self, recording: Recording, model: Any) -> None:
         self.recording = recording
         self._rates = Rates()
-        compiled = bool(getattr(model, "_jit_compile", False))
-        self._rates.begin_epoch(getattr(model, "optimizer", None), done=1, compiled=compiled)
+        self._rates.begin_epoch(model, done=1)
         self._rates.report(recording.run)
         self._names = _names(model)
         self._own = begins_anew() and not has_own_train_step(model)

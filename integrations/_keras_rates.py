@@ -1,7 +1,9 @@
 """The learning rate that each step of a Keras fit uses.
 
-A plain rate is a variable: it is read before a step where its value lies in a tensor that says by its version whether it has
-changed (torch), elsewhere at the beginning of each epoch, because JAX has taken it away until the epoch's end. A schedule of
+A plain rate is a variable. On torch its tensor says by its version whether it has changed. On JAX the steps hand their state on
+to each other, and the variable is empty, until a callback asks for the model: that puts the state back, and what is set from then on
+counts for the next step; what is set without that is lost. So it is read before the steps that take the state from the model, and
+only where it is not what the step before has put there. A schedule of
 Keras's own is a formula of the number of steps: it is worked out here in plain numbers, because Keras's operations cost a
 hundred times as much, and compile first on JAX. They differ by the rounding of 32-bit numbers. A schedule or function of the
 user's own is never called: it may count, or draw random numbers. We hear which rate Keras hands to the update of the weights;
@@ -47,19 +49,24 @@ class Rates:
         self._why_not: str | None = None
         self._reported: str | None = None
         self._iterations = self._done = 0
+        self._model: Any = lambda: None
         self._tensor: Any = None
         self._version = -1
+        self._epochs = 0
         self._last: Any = None
         self._heard: Any = lambda: None
         self._patcher = Patcher()
 
-    def begin_epoch(
-        self, optimizer: Any, done: int = 0, *, compiled: bool = False, regular: bool = True
-    ) -> None:
-        """An epoch begins, of which `done` steps are made, and every callback has set what it sets.
+    def begin_epoch(self, model: Any, done: int = 0, *, regular: bool = True) -> None:
+        """An epoch begins, and every callback has set what it sets.
 
-        `compiled`: the steps on torch are. `regular`: each batch is one step of the optimizer.
+        `done`: the steps of it that are made, by `train_on_batch`, which puts the state back each time. `regular`: each batch is one
+        step of the optimizer.
         """
+        self._epochs += 1
+        self._model = (lambda: None) if done else ref(model)
+        compiled = bool(getattr(model, "_jit_compile", False))
+        optimizer = getattr(model, "optimizer", None)
         inner = getattr(
             optimizer, "inner_optimizer", None
         )  # steps are left out where a scaled loss is not finite
@@ -70,11 +77,8 @@ class Rates:
         self.changes = {}
         self._why_not = _SEVERAL if several else None
         if hasattr(rate, "assign"):
-            if hasattr(getattr(rate, "_value", None), "_version"):
-                self.variable = rate
-                self.before(0)
-            else:
-                self.changes[0] = reason(float, rate)[0]
+            self.variable = rate
+            self.before(0)
         elif isinstance(rate, float):
             self.changes[0] = rate
         elif callable(rate):
@@ -91,10 +95,20 @@ class Rates:
     def before(self, batch: int) -> None:
         """With a `variable`: a batch is about to be trained. The value of a tensor on an accelerator is not waited for."""
         tensor = self.variable._value
-        version = tensor._version
-        if tensor is not self._tensor or version != self._version:
+        if tensor is None:
+            return
+        version = getattr(tensor, "_version", self._epochs)
+        if (tensor is not self._tensor or version != self._version) and not self._handed_on(tensor):
             self._tensor, self._version = tensor, version
-            self.changes[batch] = _plain(tensor)
+            self.changes[batch] = reason(_kept, tensor)[0]
+
+    def _handed_on(self, array: Any) -> bool:
+        """Whether the next step on JAX has the rate of the step before: its state is with the trainer, or came back as it was."""
+        model = self._model()
+        if not getattr(model, "_jax_state_synced", True):
+            return True
+        state = (getattr(model, "_jax_state", None) or {}).get("optimizer_variables") or ()
+        return self._tensor is not None and any(array is one for one in state)
 
     def take(self, first: int, after: int, values: dict[str, Any]) -> None:
         """With a `formula` or `changes`: put the rate of the steps from `first` to `after` (excluded) of the epoch into their
@@ -153,6 +167,13 @@ def _plain(rate: Any) -> Any:
     if hasattr(rate, "is_cpu"):
         return rate.item() if rate.is_cpu else rate.detach().clone()
     return float(rate)
+
+
+def _kept(rate: Any) -> Any:
+    """`_plain`, of an array that a step on JAX is about to take for itself."""
+    if not hasattr(rate, "is_ready"):
+        return _plain(rate)
+    return float(rate) if rate.is_ready() else rate.copy()
 
 
 def _reached(iterations: Any) -> int | None:

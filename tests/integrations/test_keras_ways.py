@@ -304,10 +304,12 @@ def test_what_lies_on_an_accelerator_is_handed_on_unread():
         pass
 
     optimizer = Optimizer(keras.optimizers.schedules.ExponentialDecay(0.1, 2, 0.5))
+    model = keras.Sequential()
+    model.compile(optimizer)
     optimizer._iterations._value = torch.empty((), dtype=torch.int64, device="meta")
     rates = Rates()
     with Reads() as counted:
-        rates.begin_epoch(optimizer)
+        rates.begin_epoch(model)
         assert rates.formula is None
         rates.batch = 3
         used = torch.empty((), device="meta")
