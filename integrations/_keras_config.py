@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from autotrack.guard import reason
+from autotrack.integrations._keras_rates import reached
 from autotrack.values import shortest
 
 _DATA = ("x", "y", "sample_weight", "validation_data")
@@ -28,12 +29,11 @@ def config_of(
     model: Any, arguments: dict[str, Any], params: dict[str, Any], callbacks: Iterable[Any]
 ) -> dict[str, Any]:
     """Each part under its name. `arguments`: of `fit`; `params`: what Keras has made of them for its callbacks."""
-    optimizer: Any = getattr(model, "optimizer", None)
-    schedule = _schedule(optimizer)
+    others = reason(_other_optimizers, model)[0] or {}
     parts = {
         "model": reason(_model, model)[0],
-        "optimizer": _optimizer(optimizer),
-        "lr_scheduler": schedule,
+        **({} if others and _may_be_idle(model) else optimizer_of(model)),
+        "optimizers": others,
         "compile": reason(_compiled, model)[0],
         "fit": {name: told(value) for name, value in (params | arguments).items() if name not in _DATA},
         "data": reason(_data, arguments)[0],
@@ -42,6 +42,13 @@ def config_of(
     keras = sys.modules.get("keras.src.backend.config")
     if keras is not None:
         parts["backend"] = keras.backend()
+    return {name: part for name, part in parts.items() if part}
+
+
+def optimizer_of(model: Any) -> dict[str, Any]:
+    """The optimizer of `compile`, and its schedule."""
+    optimizer: Any = getattr(model, "optimizer", None)
+    parts = {"optimizer": _optimizer(optimizer), "lr_scheduler": _schedule(optimizer)}
     return {name: part for name, part in parts.items() if part}
 
 
@@ -143,6 +150,26 @@ def _count(shape: Any) -> int:
 def _bytes(dtype: Any) -> int:
     digits = "".join(sign for sign in str(dtype).partition("_")[0] if sign.isdigit())
     return max(1, int(digits or 8) // 8)
+
+
+def _other_optimizers(model: Any) -> dict[str, Any]:
+    """Those that a model has under names of its own, as a GAN has: `self.d_optimizer = …`."""
+    known = getattr(model, "optimizer", None)
+    mine = (known, getattr(known, "inner_optimizer", None))
+    found = {name: one for name, one in vars(model).items() if not any(one is ours for ours in mine)}
+    return {name: _optimizer(one) for name, one in found.items() if _is_optimizer(one)}
+
+
+def _is_optimizer(part: Any) -> bool:
+    return any(
+        kind.__name__ == "BaseOptimizer" and kind.__module__.startswith("keras.src.")
+        for kind in type(part).__mro__
+    )
+
+
+def _may_be_idle(model: Any) -> bool:
+    """Whether a `train_step` of the user's own may leave the optimizer of `compile` alone: it has made no step yet."""
+    return has_own_train_step(model) and not reached(getattr(model.optimizer, "_iterations", None))
 
 
 def _optimizer(optimizer: Any) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from autotrack.callback import Recording, open_run
 from autotrack.guard import guarded, reason
 from autotrack.integrations._keras_batches import Batches, means_of
 from autotrack.integrations._keras_checkpoints import backup_of
-from autotrack.integrations._keras_config import config_of, has_own_train_step, layers_of
+from autotrack.integrations._keras_config import config_of, has_own_train_step, layers_of, optimizer_of
 from autotrack.integrations._keras_end import outcome
 from autotrack.integrations._keras_loops import begins_anew, key_of
 from autotrack.integrations._keras_sizes import counted, sizes_of
@@ -45,6 +45,8 @@ class Fit:
         self.supervised = supervised
         """Whether it is a call of `fit`; else a loop of the user's own around a `CallbackList`."""
         self._own_step = False
+        self._unnamed = False
+        """Whether the config has not named the optimizer of `compile`, because others may do its work."""
         self._began = began
         self._model: Any = lambda: None
         self._params: dict[str, Any] = {}
@@ -111,7 +113,7 @@ class Fit:
         """Every callback has set what it sets at the beginning of an epoch."""
         if self.recording is None:
             return
-        self.batches.rates.begin_epoch(self._model(), regular=not self._own_step)
+        self.batches.rates.begin_epoch(self._model(), own_step=self._own_step)
         self.batches.rates.report(self.recording.run)
 
     def begin_batch(self, batch: int, logs: Any = None) -> None:
@@ -154,6 +156,9 @@ class Fit:
         if self._epoch is not None and self.recording is not None:
             values, self._epoch = {**self._epoch, **(logs or {}), **self._times}, None
             self.recording.log(values, self.step)
+            if self._unnamed and not self.batches.rates.idle:
+                self._unnamed = False
+                self.recording.run.update_config(optimizer_of(self._model()), source="keras")
 
     def metrics_mixed(self) -> None:
         """The model's metrics have begun anew, or hold another batch: within an epoch that was a callback's doing."""
@@ -168,7 +173,7 @@ class Fit:
 
     def finish(self, error: BaseException | None = None) -> None:
         """The fit has returned, or raised."""
-        self.batches.rates.close()
+        self.batches.rates.close(self.run)
         if not self.active or self.recording is None:
             return
         with guarded("recording how a fit ended"):
@@ -184,10 +189,12 @@ class Fit:
 
     def _begin(self, epoch: int) -> None:
         model, arguments = self._model(), self._arguments
+        config = config_of(model, arguments, self._params, self._callbacks)
+        self._unnamed = "optimizers" in config and "optimizer" not in config
         training = begin_training(
             "keras",
             name=getattr(model, "name", None),
-            config=config_of(model, arguments, self._params, self._callbacks),
+            config=config,
             options=self._options,
             nested="child",
             checkpoint=backup_of(self._callbacks),

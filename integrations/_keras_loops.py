@@ -25,10 +25,11 @@ class Loop:
     def __init__(self, recording: Recording, model: Any) -> None:
         self.recording = recording
         self._rates = Rates()
-        self._rates.begin_epoch(model, done=1)
+        own_step = has_own_train_step(model)
+        self._rates.begin_epoch(model, done=1, own_step=own_step)
         self._rates.report(recording.run)
         self._names = _names(model)
-        self._own = begins_anew() and not has_own_train_step(model)
+        self._own = begins_anew() and not own_step
         self._last: float | None = None
         self._batches = 0
 
@@ -51,7 +52,7 @@ class Loop:
 
     def finish(self) -> None:
         """The loop is over."""
-        self._rates.close()
+        self._rates.close(self.recording.run)
         self.recording.finish()
 
     def _named(self, result: Any) -> dict[str, Any]:

@@ -29,6 +29,7 @@ _COMPILED = (
     "it is not called a second time for the record"
 )
 _SEVERAL = "each of several optimizers has a rate of its own"
+_UNUSED = "the train_step of the model made no step with the optimizer of compile()"
 _UPDATE = "_backend_update_step"
 """`optimizer._backend_update_step(gradients, variables, learning_rate)`, which every step goes through."""
 
@@ -46,6 +47,8 @@ class Rates:
         """By step of the epoch: the rates that have not been taken."""
         self.batch = -1
         """The step of the epoch that was begun last."""
+        self.idle = False
+        """Whether a `train_step` of the user's own has made no step with the optimizer so far: then it has no rate."""
         self._why_not: str | None = None
         self._reported: str | None = None
         self._iterations = self._done = 0
@@ -56,12 +59,14 @@ class Rates:
         self._last: Any = None
         self._heard: Any = lambda: None
         self._patcher = Patcher()
+        self._steps = Patcher()
+        self._awaited: Any = None
 
-    def begin_epoch(self, model: Any, done: int = 0, *, regular: bool = True) -> None:
+    def begin_epoch(self, model: Any, done: int = 0, *, own_step: bool = False) -> None:
         """An epoch begins, and every callback has set what it sets.
 
-        `done`: the steps of it that are made, by `train_on_batch`, which puts the state back each time. `regular`: each batch is one
-        step of the optimizer.
+        `done`: the steps of it that are made, by `train_on_batch`, which puts the state back each time. `own_step`: a batch may be
+        any number of steps of the optimizer.
         """
         self._epochs += 1
         self._model = (lambda: None) if done else ref(model)
@@ -70,7 +75,9 @@ class Rates:
         inner = getattr(
             optimizer, "inner_optimizer", None
         )  # steps are left out where a scaled loss is not finite
-        optimizer, regular = inner or optimizer, regular and inner is None
+        optimizer, regular = inner or optimizer, not own_step and inner is None
+        if own_step and self._awaited is None:
+            self._await_step(optimizer, compiled)
         several = hasattr(optimizer, "_inner_optimizers")  # and a rate of its own that nobody uses
         rate: Any = None if several else getattr(optimizer, "_learning_rate", None)
         self.formula = self.variable = None
@@ -113,6 +120,10 @@ class Rates:
     def take(self, first: int, after: int, values: dict[str, Any]) -> None:
         """With a `formula` or `changes`: put the rate of the steps from `first` to `after` (excluded) of the epoch into their
         values, if it is new."""
+        if self.idle:
+            if first in self.changes:
+                self.changes.setdefault(after, self.changes.pop(first))
+            return
         if self.formula is not None:
             rate: Any = self.formula(self._iterations + after - 1)
             self._done = after
@@ -127,15 +138,19 @@ class Rates:
             background.submit(report, run, "auto/lr", "skipped", self._why_not)
         self._reported = self._why_not
 
-    def close(self) -> None:
+    def close(self, run: Run | None) -> None:
         """The training is over."""
         self._patcher.restore()
+        self._steps.restore()
+        if self.idle and run is not None:
+            self._why_not = _UNUSED
+            self.report(run)
 
     def _count(self, optimizer: Any, formula: Callable[[float], float] | None, done: int) -> None:
         """Follow a formula from the step on that the optimizer has reached; one that may not be read is reckoned on."""
-        reached = None if formula is None else _reached(getattr(optimizer, "_iterations", None))
-        if reached is not None:
-            self._iterations = reached - done
+        made = None if formula is None else reached(getattr(optimizer, "_iterations", None))
+        if made is not None:
+            self._iterations = made - done
         elif self._done:
             self._iterations += self._done
         else:
@@ -143,13 +158,26 @@ class Rates:
         self._done = 0
         self.formula = formula
 
+    def _await_step(self, optimizer: Any, compiled: bool) -> None:
+        """Until this optimizer has made a step it is idle. On JAX a step is heard when it is compiled."""
+        iterations = getattr(optimizer, "_iterations", None)
+        unheard = compiled and hasattr(getattr(iterations, "_value", None), "_version")
+        owner = _owner_of(optimizer, "apply")
+        if owner is None or unheard or reached(iterations):
+            return
+        self.idle, self._awaited = True, ref(optimizer)
+        self._steps.listen(owner, "apply", self._stepped)
+
+    def _stepped(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        if self.idle and args[0] is self._awaited():
+            self.idle = False
+
     def _listen(self, optimizer: Any) -> None:
         """Hear the rates that this optimizer uses, until the training is over."""
         if self._heard() is optimizer:
             return
         self._patcher.restore()
-        kinds = [kind for kind in type(optimizer).__mro__ if kind.__module__.startswith("keras.src.")]
-        owner = next((kind for kind in kinds if _UPDATE in vars(kind)), None)
+        owner = _owner_of(optimizer, _UPDATE)
         if owner is not None:
             self._heard, self._patcher = ref(optimizer), Patcher()
             self._patcher.listen(owner, _UPDATE, self._used)
@@ -158,6 +186,12 @@ class Rates:
         if self.formula is None and args[0] is self._heard():
             rate = args[3] if len(args) > 3 else kwargs["learning_rate"]
             self.changes[self.batch] = reason(_plain, getattr(rate, "value", rate))[0]
+
+
+def _owner_of(optimizer: Any, name: str) -> Any:
+    """Keras's class that an optimizer has this method of."""
+    kinds = [kind for kind in type(optimizer).__mro__ if kind.__module__.startswith("keras.src.")]
+    return next((kind for kind in kinds if name in vars(kind)), None)
 
 
 def _plain(rate: Any) -> Any:
@@ -176,7 +210,7 @@ def _kept(rate: Any) -> Any:
     return float(rate) if rate.is_ready() else rate.copy()
 
 
-def _reached(iterations: Any) -> int | None:
+def reached(iterations: Any) -> int | None:
     """How many steps an optimizer has made; None where a device would have to be waited for."""
     value = getattr(iterations, "_value", None)
     ready = getattr(value, "is_ready", None)

@@ -242,3 +242,60 @@ def test_no_model_or_data_is_kept_alive(store, arm):
     del made, rows
     gc.collect()
     assert [one() for one in kept] == [None, None]
+
+
+class Adversaries(keras.Model):
+    """Two parts, each with an optimizer of its own, as keras.io has its GANs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator, self.discriminator = keras.layers.Dense(4), keras.layers.Dense(1)
+        self.turns = 0
+
+    def call(self, x: Any) -> Any:
+        return self.discriminator(self.generator(x))
+
+    def compile(self, d_optimizer: Any, g_optimizer: Any, **settings: Any) -> None:
+        super().compile(**settings)
+        self.d_optimizer, self.g_optimizer = d_optimizer, g_optimizer
+
+    def train_step(self, data: Any) -> Any:
+        x, y = data
+        self.turns += 1
+        pairs = [(self.d_optimizer, self.discriminator), (self.g_optimizer, self.generator)]
+        if self.turns > 2 and self.with_the_third:
+            pairs.append((self.optimizer, self))
+        for optimizer, part in pairs:
+            self.zero_grad()
+            loss = keras.ops.mean((self(x) - y) ** 2)
+            loss.backward()
+            with torch.no_grad():
+                optimizer.apply([one.value.grad for one in part.trainable_weights], part.trainable_weights)
+        return {"loss": loss}
+
+
+@pytest.mark.parametrize("with_the_third", [False, True])
+def test_the_optimizers_of_the_users_own_are_known_and_the_one_of_compile_only_once_it_makes_steps(
+    store, arm, with_the_third
+):
+    made = Adversaries()
+    made.with_the_third = with_the_third
+    apply = keras.src.optimizers.base_optimizer.BaseOptimizer.apply
+    given = {} if not with_the_third else {"optimizer": keras.optimizers.SGD(0.0625)}
+    made.compile(keras.optimizers.Adam(0.5), keras.optimizers.SGD(0.25), **given)
+    made.fit(X, Y, callbacks=arm(), **PLAIN)
+    run = only_run()
+    others = run.config["optimizers"]
+    assert {name: (one["class"], one["learning_rate"]) for name, one in others.items()} == {
+        "d_optimizer": ("Adam", 0.5),
+        "g_optimizer": ("SGD", 0.25),
+    }
+    skipped = [row["why"] for row in run.capture_report if row["what"] == "auto/lr"]
+    if with_the_third:
+        assert points(run, "auto/lr") == [(3, 0.0625)]
+        assert (run.config["optimizer"]["class"], skipped) == ("SGD", [])
+    else:
+        assert "auto/lr" not in run.metrics
+        assert "optimizer" not in run.config
+        assert skipped == ["the train_step of the model made no step with the optimizer of compile()"]
+    assert keras.src.optimizers.base_optimizer.BaseOptimizer.apply is apply

@@ -314,7 +314,7 @@ def test_what_lies_on_an_accelerator_is_handed_on_unread():
         rates.batch = 3
         used = torch.empty((), device="meta")
         optimizer._backend_update_step([], [], used)
-        rates.close()
+        rates.close(None)
         optimizer._backend_update_step([], [], used)
     assert counted.count == 0
     assert list(rates.changes) == [3]
