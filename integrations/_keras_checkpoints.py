@@ -26,6 +26,10 @@ class Fitted(Protocol):
     def place(self) -> dict[str, int]:
         """Step and epoch that the fit has reached."""
 
+    @property
+    def saved(self) -> dict[int, dict[str, Any]]:
+        """By the id of a callback: what it saved last."""
+
 
 class Checkpoints:
     """Notes what is saved of a model, in the run of its fit."""
@@ -76,8 +80,12 @@ class Checkpoints:
 
         def end(call: Call) -> None:
             release()
-            if call.error is None:
-                saves.saved(run, path, **facts)
+            if call.error is not None:
+                return
+            if fit is not None and saver is not None and "score" in facts:
+                known = {"value": facts["score"], "epoch": facts["epoch"], "checkpoint": path}
+                fit.saved[id(saver[0])] = known
+            saves.saved(run, path, **facts)
 
         return end
 

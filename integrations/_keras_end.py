@@ -1,7 +1,7 @@
 """Why a Keras fit stopped, and its best epoch: config, written at the end."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from autotrack.guard import describe, reason
@@ -12,6 +12,7 @@ from autotrack.values import number
 def outcome(
     callbacks: Iterable[Any],
     error: BaseException | None,
+    saved: Mapping[int, dict[str, Any]],
     *,
     epoch: int,
     epochs: Any,
@@ -19,16 +20,18 @@ def outcome(
     loss: Any,
     told: bool,
 ) -> dict[str, Any]:
-    """`stopped`: {"by": …, "reason": …, "epoch": epochs done, "step": …}; `best`, where a callback compares epochs.
+    """`stopped`: {"by": …, "reason": …, "epoch": epochs done, "step": …}; `best`, where a callback compares epochs, of several that
+    found different ones a list.
 
+    `saved`: by the id of a callback, what it saved last, {"value": of its metric, "epoch": …, "checkpoint": path}.
     `epochs`: how many were to be done, as Keras counts them; `loss`: the last one of a batch; `told`: whether
     `model.stop_training` was set.
     """
     callbacks = list(callbacks)
     by, why = _stopped(callbacks, error, epoch, epochs, loss, told)
     found: dict[str, Any] = {"stopped": {"by": by, "reason": why, "epoch": epoch, "step": step}}
-    best = next((best for best in map(_best, callbacks) if best), None)
-    return found | ({"best": best} if best else {})
+    bests = _bests(callbacks, saved)
+    return found | ({"best": bests[0] if len(bests) == 1 else bests} if bests else {})
 
 
 def _stopped(
@@ -52,16 +55,26 @@ def _stopped(
     return "callback", f"model.stop_training was set, {at}" + (f", by {' or '.join(names)}" if names else "")
 
 
-def _best(callback: Any) -> dict[str, Any]:
-    """Metric, value and epoch (Keras's index) of an EarlyStopping, or metric, value and path of a ModelCheckpoint."""
+def _bests(callbacks: list[Any], saved: Mapping[int, dict[str, Any]]) -> list[dict[str, Any]]:
+    """What each callback found best; one entry of what several found alike."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for callback in callbacks:
+        best = _best(callback, saved.get(id(callback)))
+        if best:
+            alike = found.setdefault(tuple(best[name] for name in ("metric", "value", "epoch")), best)
+            alike.update(best)
+    return list(found.values())
+
+
+def _best(callback: Any, saved: dict[str, Any] | None) -> dict[str, Any]:
+    """Metric, value and epoch (Keras's index) of an EarlyStopping, and of what a ModelCheckpoint saved last, with its path."""
     value, monitor = getattr(callback, "best", None), getattr(callback, "monitor", None)
     if value is None or not isinstance(monitor, str):
         return {}
-    found: dict[str, Any] = {"metric": monitor, "value": _plain(value)}
     if hasattr(callback, "best_epoch"):
-        return found | {"epoch": callback.best_epoch}
-    if getattr(callback, "save_best_only", False):
-        return found | {"checkpoint": str(callback.filepath)}
+        return {"metric": monitor, "value": _plain(value), "epoch": callback.best_epoch}
+    if saved is not None and getattr(callback, "save_best_only", False):
+        return {"metric": monitor, **saved, "value": _plain(saved["value"])}
     return {}
 
 

@@ -37,6 +37,8 @@ class Fit:
         self.batches = Batches((), None)
         self.own_batches = False
         """Whether the batches of a loop of the user's own are trained by `train_on_batch`."""
+        self.saved: dict[int, dict[str, Any]] = {}
+        """By the id of a callback: what it saved last."""
         self.validating = False
         """Whether the validation at the end of an epoch goes on."""
         self._options = options
@@ -182,7 +184,9 @@ class Fit:
             told = bool(getattr(model, "stop_training", False))
             epochs = self._params.get("epochs")
             place = {"epoch": self._epochs, "step": self.place["step"]}
-            facts = outcome(self._callbacks, error, epochs=epochs, loss=self._loss, told=told, **place)
+            facts = outcome(
+                self._callbacks, error, self.saved, epochs=epochs, loss=self._loss, told=told, **place
+            )
             self.recording.run.update_config(facts, source="keras")
         self.recording.finish(error)
         self._callbacks, self._arguments = [], {}

@@ -244,6 +244,41 @@ def test_no_model_or_data_is_kept_alive(store, arm):
     assert [one() for one in kept] == [None, None]
 
 
+def test_what_is_called_best_was_saved_there_and_had_that_value(store, arm, tmp_path):
+    keep = keras.callbacks.ModelCheckpoint(str(tmp_path / "f{epoch:02d}.keras"), "loss", save_best_only=True)
+    losses = net().fit(X, Y, callbacks=[*arm(), keep], **PLAIN).history["loss"]
+    epoch = losses.index(min(losses))
+    saved = {"epoch": epoch, "checkpoint": str(tmp_path / f"f{epoch + 1:02d}.keras")}
+    assert only_run().config["best"] == {"metric": "loss", "value": losses[epoch], **saved}
+
+
+def test_a_checkpoint_that_was_never_good_enough_to_be_saved_is_not_called_best(store, arm, tmp_path):
+    never = keras.callbacks.ModelCheckpoint(
+        str(tmp_path / "never.keras"), "loss", save_best_only=True, initial_value_threshold=1e-9
+    )
+    net().fit(X, Y, callbacks=[*arm(), never], **PLAIN)
+    assert "best" not in only_run().config
+
+
+def test_each_callback_tells_its_best_and_those_that_agree_tell_it_once(store, arm, tmp_path):
+    stopper = keras.callbacks.EarlyStopping("loss")
+    places = {metric: str(tmp_path / f"{metric}.keras") for metric in ("loss", "mae")}
+    keep = [
+        keras.callbacks.ModelCheckpoint(path, metric, save_best_only=True, mode="min")
+        for metric, path in places.items()
+    ]
+    history = net(rate=0.01, metrics=["mae"]).fit(X, Y, callbacks=[*arm(), stopper, *keep], **PLAIN).history
+    assert only_run().config["best"] == [
+        {
+            "metric": metric,
+            "value": min(history[metric]),
+            "epoch": history[metric].index(min(history[metric])),
+            "checkpoint": path,
+        }
+        for metric, path in places.items()
+    ]
+
+
 class Adversaries(keras.Model):
     """Two parts, each with an optimizer of its own, as keras.io has its GANs."""
 
