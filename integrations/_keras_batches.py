@@ -1,5 +1,6 @@
 """The values of single batches, out of the means of an epoch so far that Keras tells its callbacks, and how long they took."""
 
+import sys
 from collections.abc import Iterable
 from sys import maxsize
 from threading import Lock
@@ -8,6 +9,11 @@ from typing import Any
 
 from autotrack.integrations._keras_rates import Rates
 from autotrack.integrations._keras_sizes import Rows
+
+_ROUNDING = 2.0**-24
+"""One rounding to 32 bits. Off by one are Keras's sum over the epoch so far, with each batch, and each mean that it makes of it."""
+_FINEST = 4 * _ROUNDING / 1e-3
+"""The least part of the samples so far whose mean may be told: four roundings are 0.1 % of it then, of the epoch's mean."""
 
 Told = tuple[int, dict[str, Any]]
 """How many batches of the epoch are done, and values."""
@@ -47,7 +53,7 @@ class Batches:
         if self._rows is not None:
             self._rows.begin_epoch()
         for mean in self._means.values():
-            mean.value = 0.0
+            mean.value, mean.weight, mean.done = 0.0, 0, 0
         self._waiting: dict[int, tuple[dict[str, Any], float]] = {}
         self._last = perf_counter()
 
@@ -74,9 +80,9 @@ class Batches:
 
     def _values(self, count: int, logs: dict[str, Any], now: float) -> Told:
         """In one piece, because a call of Python's own costs as much as the work of one metric."""
-        first, before, sizes = self.done, self._weight, self._sizes
+        first, sizes = self.done, self._sizes
         after = min(count * sizes[0], sizes[1]) if sizes is not None else self._counted(count)
-        share = after - before
+        share = after - self._weight
         whole = share > 0 and count <= self._whole
         values: dict[str, Any] = {}
         means = self._means
@@ -86,9 +92,12 @@ class Batches:
             mean = means.get(name)
             if mean is None or not whole:
                 values[name if name.startswith("auto/") else f"auto/reported/{name}"] = value
-            else:
-                values[mean.key] = (after * value - before * mean.value) / share if before else value
-                mean.value = value
+            elif (part := after - mean.weight) >= after * _FINEST:
+                own = (after * value - mean.weight * mean.value) / part if mean.weight else value
+                if not 0.0 <= own <= 1.0:
+                    own = _settled(own, after * value / part, count - mean.done)
+                values[mean.key] = own
+                mean.value, mean.weight, mean.done = value, after, count
         took = now - self._last
         if took > 0:  # worker threads may overtake each other
             self._last = now
@@ -108,13 +117,23 @@ class Batches:
 
 
 class _Mean:
-    """The mean of a metric after the batches that are done, and the name of what a batch adds to it."""
+    """The mean of a metric when it was last taken apart, of so many samples and batches, and the name of what has come since."""
 
-    __slots__ = ("key", "value")
+    __slots__ = ("done", "key", "value", "weight")
 
     def __init__(self, key: str) -> None:
         self.key = key
         self.value = 0.0
+        self.weight = self.done = 0
+
+
+def _settled(value: float, sum_so_far: float, batches: int) -> float:
+    """A mean of so many batches below 0 or above 1; 0 or 1 where rounding may have brought it there. The sum has the same unit.
+
+    What is never above 1 is a share, of samples that were counted: their sum is exact, only the means of it are not.
+    """
+    bound, roundings = (0.0, 3 + batches) if value < 0.0 else (1.0, 4)
+    return bound if abs(value - bound) <= roundings * _ROUNDING * abs(sum_so_far) else value
 
 
 def means_of(model: Any, weighted: bool) -> list[str]:
@@ -137,6 +156,11 @@ def means_of(model: Any, weighted: bool) -> list[str]:
         metrics = getattr(group, "metrics", None) or []
         found += [prefix + metric.name for metric in metrics if _is_mean(metric)]
     return [name for name in found if found.count(name) == 1]
+
+
+def is_coarse() -> bool:
+    """Whether Keras computes its means in 16 bits: those cannot be taken apart."""
+    return sys.modules["keras.src.backend.config"].floatx() in ("float16", "bfloat16")
 
 
 def _is_mean(metric: Any) -> bool:

@@ -9,7 +9,7 @@ from weakref import ref
 from autotrack import background
 from autotrack.callback import Recording, open_run
 from autotrack.guard import guarded, reason
-from autotrack.integrations._keras_batches import Batches, means_of
+from autotrack.integrations._keras_batches import Batches, is_coarse, means_of
 from autotrack.integrations._keras_checkpoints import backup_of
 from autotrack.integrations._keras_config import config_of, has_own_train_step, layers_of, optimizer_of
 from autotrack.integrations._keras_end import outcome
@@ -222,7 +222,7 @@ class Fit:
             hasattr(data, "shape") or isinstance(data, list)
         )
         self._own_step = has_own_train_step(model)
-        alone = self._own_step or not self.supervised
+        alone = self._own_step or not self.supervised or is_coarse()
         means = [] if alone else reason(means_of, model, weighted)[0] or []
         sizes = sizes_of(arguments)
         rows = reason(counted, self._steps)[0] if sizes is None and self.supervised else None

@@ -8,7 +8,8 @@ A run begins with the first epoch of a `fit`, and ends when `fit` returns or rai
 - at each batch `auto/loss`, and `auto/batch/<metric>` of metrics that are means: those of that batch alone. Keras tells
   callbacks the mean of the epoch so far, m_n after n batches; the batch's own is
   (w_n·m_n − w_(n−1)·m_(n−1)) / (w_n − w_(n−1)), where w_n counts the samples, as `_keras_sizes` finds them. The m_n are
-  rounded to 32 bits, so the n-th value is good to about n·10⁻⁷ of the mean. After a NaN it is NaN until the epoch ends.
+  rounded to 32 bits, so the n-th value is good to n·2⁻²² of the mean; where that is more than 0.1 %, several batches are
+  told together. After a NaN it is NaN until the epoch ends.
   What cannot be taken apart (other metrics, batches of unknown size, the rest of an epoch in which a callback has begun the means
   anew, the logs of a `train_step` of the user's own) is recorded as Keras tells it, as `auto/reported/<name>`;
 - `auto/lr` when it changes, `auto/step_time`, `auto/samples_per_second`;

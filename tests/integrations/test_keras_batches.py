@@ -13,6 +13,7 @@ from packaging.version import Version
 from tiny_keras import BATCH, PLAIN, ROWS, X, values
 
 import autotrack
+from autotrack.integrations._keras_batches import Batches
 from autotrack.integrations._keras_rates import formula_of
 from autotrack.testing import only_run, points
 
@@ -92,6 +93,69 @@ def test_a_data_loader_whose_rows_come_from_an_iterator_is_recorded(store, arm):
     net().fit(torch.utils.data.DataLoader(Rows(), batch_size=BATCH), verbose=0, callbacks=arm())
     assert [step for step, _ in points(only_run(), "auto/loss")] == [1, 2, 3, 4]
     assert len(values(only_run(), "auto/samples_per_second")) == 4
+
+
+class Sized(keras.utils.PyDataset):
+    """Batches of these sizes, whose first ones `made` judges right and all others as `right` says."""
+
+    def __init__(self, made: Any, sizes: list[int], right: list[bool]) -> None:
+        super().__init__()
+        self.sizes = sizes
+        x = np.random.RandomState(2).randn(sum(sizes), 4).astype("float32")
+        found = (made.predict(x, verbose=0) > 0.5).astype("float32")
+        kept = np.repeat(right, sizes)[:, None]
+        self.x, self.y = x, np.where(kept, found, 1 - found)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __getitem__(self, index: int) -> Any:
+        part = slice(sum(self.sizes[:index]), sum(self.sizes[: index + 1]))
+        return self.x[part], self.y[part]
+
+
+def test_late_in_a_long_epoch_as_many_batches_are_told_together_as_keras_means_can_tell_apart(store, arm):
+    made = net(metrics=["accuracy"])
+    right = [True, True, False, *[True, False] * 6]
+    data = Sized(made, [30_000, 8, *[2] * 13], right)
+    made.fit(data, verbose=0, shuffle=False, callbacks=arm())
+    run = only_run()
+    # 0.1 % of the mean are 8 of 30,000 samples: 8 at once, then four batches of 2, and one is left
+    assert points(run, "auto/batch/accuracy")[:2] == [(1, 1.0), (2, 1.0)]
+    for (step, found), count in zip(points(run, "auto/batch/accuracy")[2:], (4, 4, 4), strict=True):
+        assert found == pytest.approx(np.mean(right[step - count : step]), abs=1e-3)
+    assert "auto/reported/accuracy" not in run.metrics
+
+
+def test_no_batch_is_beyond_what_a_metric_can_be_by_a_rounding(store, arm):
+    made = net(metrics=["accuracy"])
+    right = [True, True, False, *[True] * 40, *[False] * 20]
+    data = Sized(made, [3_333, *[3] * (len(right) - 1)], right)
+    made.fit(data, epochs=2, verbose=0, shuffle=False, callbacks=arm())
+    found = values(only_run(), "auto/batch/accuracy")
+    assert found == pytest.approx([float(one) for one in right] * 2, abs=1e-3)
+    assert 0.0 <= min(found) <= max(found) <= 1.0
+
+
+def test_a_loss_that_has_fallen_far_in_a_long_epoch_is_told_to_what_32_bits_can_hold_and_never_below_zero():
+    count, size = 20_000, np.float32(32)
+    losses = np.random.RandomState(0).gamma(2, 0.5, count).astype("float32")
+    losses[count // 2 :] *= 1e-5
+    batches, sum_so_far, samples, told = Batches([], (32, 32 * count)), np.float32(0), np.float32(0), []
+    for batch, loss in enumerate(losses):
+        sum_so_far += loss * size
+        samples += size
+        for step, found in batches.add(batch + 1, {"loss": float(sum_so_far / samples)}):
+            told += [(step, found["auto/loss"])] if "auto/loss" in found else []
+    steps = [step for step, _ in told]
+    assert steps[:4_000] == list(range(1, 4_001))
+    assert 3 <= max(np.diff(steps)) <= 6
+    assert steps[-1] > count - 6
+    for before, (step, found) in zip([0, *steps], told, strict=False):
+        assert found == pytest.approx(
+            losses[before:step].mean(dtype=float), abs=float(2e-3 * losses[:step].mean())
+        )
+        assert found >= 0.0
 
 
 def test_several_outputs_have_a_loss_each(store, arm):
