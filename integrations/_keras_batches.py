@@ -1,9 +1,9 @@
 """The values of single batches, out of the means of an epoch so far that Keras tells its callbacks, and how long they took."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from sys import maxsize
-from threading import Lock
+from threading import Lock, get_ident
 from time import perf_counter
 from typing import Any
 
@@ -15,6 +15,9 @@ _ROUNDING = 2.0**-24
 _FINEST = 4 * _ROUNDING / 1e-3
 """The least part of the samples so far whose mean may be told: four roundings are 0.1 % of it then, of the epoch's mean."""
 
+_STRETCH = 0.1
+"""Worker threads take turns, and are some milliseconds late, or two are told of at once: so many seconds are timed as one."""
+
 Told = tuple[int, dict[str, Any]]
 """How many batches of the epoch are done, and values."""
 
@@ -24,7 +27,8 @@ class Batches:
 
     `means`: the metrics that are means over samples, and so can be taken apart. `sizes`: (batch size, samples), of arrays;
     `rows`: counts the samples of what else is taken. With neither nothing can be taken apart. `alone`: what Keras is told are no
-    means of an epoch, but may be anything.
+    means of an epoch, but may be anything. `due`: whether values are recorded after so many batches of the epoch; what stands for
+    several of them waits for that.
     """
 
     def __init__(
@@ -33,6 +37,7 @@ class Batches:
         sizes: tuple[int, int] | None,
         rows: Rows | None = None,
         alone: bool = False,
+        due: Callable[[int], bool] = bool,
     ) -> None:
         self.done = 0
         """How many are through."""
@@ -42,6 +47,7 @@ class Batches:
         self._means = {name: _Mean(key) for name, key in names.items()}
         self._sizes = sizes
         self._rows = rows
+        self._due = due
         self._lock = Lock()
         self.begin_epoch()
 
@@ -55,7 +61,10 @@ class Batches:
         for mean in self._means.values():
             mean.value, mean.weight, mean.done = 0.0, 0, 0
         self._waiting: dict[int, tuple[dict[str, Any], float]] = {}
-        self._last = perf_counter()
+        self._thread = get_ident()
+        self._last = self._seen = perf_counter()
+        self._timed = self._weight_timed = 0
+        self._known = False
 
     def mix(self) -> None:
         """The means were begun anew, and may hold what was evaluated: of the batches from the next one on nothing is known."""
@@ -92,23 +101,35 @@ class Batches:
             mean = means.get(name)
             if mean is None or not whole:
                 values[name if name.startswith("auto/") else f"auto/reported/{name}"] = value
-            elif (part := after - mean.weight) >= after * _FINEST:
+            elif (part := after - mean.weight) >= after * _FINEST and (part == share or self._due(count)):
                 own = (after * value - mean.weight * mean.value) / part if mean.weight else value
                 if not 0.0 <= own <= 1.0:
                     own = _settled(own, after * value / part, count - mean.done)
                 values[mean.key] = own
                 mean.value, mean.weight, mean.done = value, after, count
-        took = now - self._last
-        if took > 0:  # worker threads may overtake each other
-            self._last = now
-            values["auto/step_time"] = took / (count - first)
-            if share > 0:
-                values["auto/samples_per_second"] = share / took
+        self._seen, self._known = now, share > 0
+        if get_ident() == self._thread or (now - self._last >= _STRETCH and self._due(count)):
+            values |= self._times(count, after)
         rates = self.rates
         if rates.changes or rates.formula is not None:
             rates.take(first, count, values)
         self.done, self._weight = count, after
         return count, values
+
+    def times_of_epoch(self) -> dict[str, Any]:
+        """The mean times of an epoch that was too short to be timed before its end."""
+        return {} if self._timed else self._times(self.done, self._weight)
+
+    def _times(self, count: int, after: int) -> dict[str, Any]:
+        """Those of the batches that have come since the last times."""
+        took, batches = self._seen - self._last, count - self._timed
+        if took <= 0.0 or batches <= 0:  # worker threads may overtake each other
+            return {}
+        values = {"auto/step_time": took / batches}
+        if self._known:
+            values["auto/samples_per_second"] = (after - self._weight_timed) / took
+        self._last, self._timed, self._weight_timed = self._seen, count, after
+        return values
 
     def _counted(self, count: int) -> int:
         """The samples after `count` batches; no more than before where that is unknown, as it is then for the rest of the epoch."""

@@ -147,6 +147,7 @@ class Fit:
         if self.recording is not None:
             for count, values in self.batches.rest():
                 self.recording.log_step(values, self.step + count)
+            self.recording.log(self.batches.times_of_epoch(), self.place["step"])
         self.step += self.batches.done
         self.batches.done = 0
         self._epochs = epoch + 1
@@ -226,8 +227,12 @@ class Fit:
         means = [] if alone else reason(means_of, model, weighted)[0] or []
         sizes = sizes_of(arguments)
         rows = reason(counted, self._steps)[0] if sizes is None and self.supervised else None
-        self.batches = Batches(means, sizes, rows, alone)
+        self.batches = Batches(means, sizes, rows, alone, self._due)
         self.batches.stride = max(1, int(getattr(model, "steps_per_execution", 1) or 1))
+
+    def _due(self, count: int) -> bool:
+        """Whether the values that come after so many batches of the epoch are recorded."""
+        return self.recording is not None and self.recording.due(self.step + count)
 
     def _steps_before(self, model: Any, epoch: int) -> int:
         """The batches of the epochs that `initial_epoch`, or a backup that was restored, leaves out."""

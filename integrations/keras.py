@@ -12,7 +12,7 @@ A run begins with the first epoch of a `fit`, and ends when `fit` returns or rai
   told together. After a NaN it is NaN until the epoch ends.
   What cannot be taken apart (other metrics, batches of unknown size, the rest of an epoch in which a callback has begun the means
   anew, the logs of a `train_step` of the user's own) is recorded as Keras tells it, as `auto/reported/<name>`;
-- `auto/lr` when it changes, `auto/step_time`, `auto/samples_per_second`;
+- `auto/lr` when it changes; `auto/step_time`, `auto/samples_per_second`, of short batches together where worker threads tell of them;
 - every save of the model, by the user or a callback, as a checkpoint;
 - as config what `_keras_config` finds at the beginning, `stopped` and `best` at the end; as a table the layers.
 

@@ -13,6 +13,7 @@ from packaging.version import Version
 from tiny_keras import BATCH, PLAIN, ROWS, X, values
 
 import autotrack
+from autotrack import AutoTrack
 from autotrack.integrations._keras_batches import Batches
 from autotrack.integrations._keras_rates import formula_of
 from autotrack.testing import only_run, points
@@ -92,7 +93,7 @@ def test_a_data_loader_whose_rows_come_from_an_iterator_is_recorded(store, arm):
 
     net().fit(torch.utils.data.DataLoader(Rows(), batch_size=BATCH), verbose=0, callbacks=arm())
     assert [step for step, _ in points(only_run(), "auto/loss")] == [1, 2, 3, 4]
-    assert len(values(only_run(), "auto/samples_per_second")) == 4
+    assert len(values(only_run(), "auto/samples_per_second")) == 1
 
 
 class Sized(keras.utils.PyDataset):
@@ -348,23 +349,58 @@ def test_a_loop_around_train_on_batch_hears_the_rates_of_a_schedule_of_the_users
     assert points(only_run(), "auto/lr") == [(2, 0.125), (3, pytest.approx(0.25 / 3))]
 
 
+class Slow(keras.callbacks.Callback):
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        time.sleep(self.seconds)
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        time.sleep(0.3)
+
+
+class SlowInTurn(Slow):
+    """With this hook Keras calls all of a batch in the thread that trains."""
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        pass
+
+
 def test_times_are_those_of_the_steps_without_validation(store, arm):
-    class Slow(keras.callbacks.Callback):
-        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-            time.sleep(0.02)
-
-        def on_test_begin(self, logs: Any = None) -> None:
-            time.sleep(0.3)
-
-    net().fit(X, Y, callbacks=[*arm(), Slow()], validation_data=(X, Y), **PLAIN)
+    net().fit(X, Y, callbacks=[*arm(), SlowInTurn(0.02)], validation_data=(X, Y), **PLAIN)
     run = only_run()
     took, speed = values(run, "auto/step_time"), values(run, "auto/samples_per_second")
     assert len(took) == len(speed) == 8
-    # A step may be taken for shorter where the clock was read late for the one before it.
-    assert sorted(took)[2] > 0.01
-    assert 0.02 <= sorted(took)[4] < 0.3
+    assert min(took) >= 0.02
+    assert sorted(took)[4] < 0.3
     assert [time * rate for time, rate in zip(took, speed, strict=True)] == pytest.approx([8, 8, 8, 4] * 2)
     assert min(values(run, "auto/epoch_time")) > 0.38
+
+
+@pytest.mark.parametrize("every", [1, 4])
+def test_short_steps_that_worker_threads_tell_of_are_timed_together(store, every):
+    rows, settings = np.zeros((480, 4), "float32"), {"batch_size": 8, "epochs": 2, "verbose": 0}
+    net().fit(rows, rows[:, :1], callbacks=[AutoTrack(log_every=every), Slow(0.01)], **settings)
+    took, speed = (points(only_run(), f"auto/{name}") for name in ("step_time", "samples_per_second"))
+    assert {step > 60 for step, _ in took} == {False, True}
+    for before, (step, seconds) in zip([0, *(step for step, _ in took)], took, strict=False):
+        batches = step - (60 if before <= 60 < step else before)
+        assert batches * seconds > 0.0999
+        assert step % every == 0
+        assert 0.01 <= seconds < 0.3
+    assert [seconds * rate for (_, seconds), (_, rate) in zip(took, speed, strict=True)] == pytest.approx(
+        [8] * len(took)
+    )
+
+
+def test_an_epoch_that_is_shorter_than_what_can_be_timed_is_timed_as_a_whole(store, arm):
+    net().fit(X, Y, callbacks=[*arm(), Slow(0.01)], validation_data=(X, Y), **PLAIN)
+    took = points(only_run(), "auto/step_time")
+    assert [step for step, _ in took] == [4, 8]
+    assert min(seconds for _, seconds in took) >= 0.01
+    assert took[1][1] < 0.07  # without the validation
 
 
 def test_a_loop_around_train_on_batch_is_a_run_a_model_while_autolog_is_on(store):
