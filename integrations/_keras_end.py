@@ -20,8 +20,8 @@ def outcome(
     loss: Any,
     told: bool,
 ) -> dict[str, Any]:
-    """`stopped`: {"by": …, "reason": …, "epoch": epochs done, "step": …}; `best`, where a callback compares epochs, of several that
-    found different ones a list.
+    """`stopped`: {"by": …, "reason": …, "epoch": epochs done, "step": …, "restored_epoch": Keras's index}; `best`, where a callback
+    compares epochs, of several that found different ones a list.
 
     `saved`: by the id of a callback, what it saved last, {"value": of its metric, "epoch": …, "checkpoint": path}.
     `epochs`: how many were to be done, as Keras counts them; `loss`: the last one of a batch; `told`: whether
@@ -29,9 +29,17 @@ def outcome(
     """
     callbacks = list(callbacks)
     by, why = _stopped(callbacks, error, epoch, epochs, loss, told)
-    found: dict[str, Any] = {"stopped": {"by": by, "reason": why, "epoch": epoch, "step": step}}
+    stopped: dict[str, Any] = {"by": by, "reason": why, "epoch": epoch, "step": step}
+    back = restored(callbacks) if error is None else None
+    found = {"stopped": stopped | ({} if back is None else {"restored_epoch": back})}
     bests = _bests(callbacks, saved)
     return found | ({"best": bests[0] if len(bests) == 1 else bests} if bests else {})
+
+
+def restored(callbacks: Iterable[Any]) -> int | None:
+    """Keras's index of the epoch whose weights an EarlyStopping has put back when the training came to its end."""
+    held = [one for one in callbacks if getattr(one, "restore_best_weights", False)]
+    return next((one.best_epoch for one in reversed(held) if one.best_weights is not None), None)
 
 
 def _stopped(

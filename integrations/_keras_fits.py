@@ -12,7 +12,7 @@ from autotrack.guard import guarded, reason
 from autotrack.integrations._keras_batches import Batches, is_coarse, means_of
 from autotrack.integrations._keras_checkpoints import backup_of
 from autotrack.integrations._keras_config import config_of, has_own_train_step, layers_of, optimizer_of
-from autotrack.integrations._keras_end import outcome
+from autotrack.integrations._keras_end import outcome, restored
 from autotrack.integrations._keras_loops import begins_anew, key_of
 from autotrack.integrations._keras_sizes import counted, sizes_of
 from autotrack.options import Options
@@ -55,6 +55,10 @@ class Fit:
         self._steps: int = maxsize
         """How many batches an epoch has, where that is known."""
         self._index = self._epochs = 0
+        self._ends: dict[int, int] = {}
+        """By Keras's index of an epoch: the step at its end."""
+        self._back: int | None = None
+        """The epoch whose weights the model has again."""
         self._epoch_began = 0.0
         self._epoch: dict[str, Any] | None = None
         self._loss: Any = None
@@ -91,7 +95,9 @@ class Fit:
 
     @property
     def place(self) -> dict[str, int]:
-        """The step that it has reached, and Keras's index of the epoch."""
+        """The step that it has reached, and Keras's index of the epoch: those that the weights of the model are of."""
+        if self._back is not None and self._back in self._ends:
+            return {"step": self._ends[self._back], "epoch": self._back}
         return {"step": self.step + self.batches.done, "epoch": self._index}
 
     def set_model(self, model: Any) -> None:
@@ -150,7 +156,7 @@ class Fit:
             self.recording.log(self.batches.times_of_epoch(), self.place["step"])
         self.step += self.batches.done
         self.batches.done = 0
-        self._epochs = epoch + 1
+        self._epochs, self._ends[epoch] = epoch + 1, self.step
         self._epoch = {} if logs is None else logs
         self._times = {"epoch": epoch, "auto/epoch_time": perf_counter() - self._epoch_began}
 
@@ -169,10 +175,10 @@ class Fit:
             self.batches.mix()
 
     def log_test(self, logs: Any) -> None:
-        """What `evaluate` found: behind the fit at the step that it reached, inside of it at the present one."""
+        """What `evaluate` found: behind the fit at the step that the weights are of, inside of it at the present one."""
         if self.recording is not None:
-            step = self.step + self.batches.done
-            self.recording.log({f"test_{name}": value for name, value in (logs or {}).items()}, step)
+            found = {f"test_{name}": value for name, value in (logs or {}).items()}
+            self.recording.log(found, self.place["step"])
 
     def finish(self, error: BaseException | None = None) -> None:
         """The fit has returned, or raised."""
@@ -189,6 +195,7 @@ class Fit:
                 self._callbacks, error, self.saved, epochs=epochs, loss=self._loss, told=told, **place
             )
             self.recording.run.update_config(facts, source="keras")
+            self._back = restored(self._callbacks) if error is None else None
         self.recording.finish(error)
         self._callbacks, self._arguments = [], {}
 

@@ -17,7 +17,8 @@ A run begins with the first epoch of a `fit`, and ends when `fit` returns or rai
 - as config what `_keras_config` finds at the beginning, `stopped` and `best` at the end; as a table the layers.
 
 `model.evaluate` after the fit of that model, or inside of it, logs `test_loss`, … into its run, at the step that the fit has
-reached; without a fit into the run that is active; without one an AutoTrack among its own callbacks has a run for it.
+reached; where an EarlyStopping has put the best weights back, at the step that those are of, as what is saved then;
+without a fit into the run that is active; without one an AutoTrack among its own callbacks has a run for it.
 `predict` records something, its time, only with an AutoTrack among its own callbacks. While `autolog()` is on,
 `train_on_batch` outside of a fit is recorded too. Hooks of batches run in worker threads, in any order; nothing is asked of
 model or optimizer in them, so no backend has to bring its state back.
@@ -151,7 +152,7 @@ class KerasWatch(Watch):
         def end(call: Call) -> None:
             values = {"auto/predict_time": perf_counter() - began} if call.error is None else {}
             if fit is not None and fit.recording is not None:
-                fit.recording.log(values, fit.step)
+                fit.recording.log(values, fit.place["step"])
             elif values and (run := own.run if own is not None else known) is not None:
                 run.log(values)
             if own is not None:

@@ -244,6 +244,42 @@ def test_no_model_or_data_is_kept_alive(store, arm):
     assert [one() for one in kept] == [None, None]
 
 
+class Losses(keras.callbacks.Callback):
+    """The validation of each epoch is made to be as good as this."""
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        logs["val_loss"] = [3.0, 1.0, 2.0, 2.5][epoch]
+
+
+@pytest.mark.parametrize("epochs", [9, 3])
+def test_what_follows_a_fit_is_of_the_epoch_whose_weights_were_put_back(store, arm, tmp_path, epochs):
+    stopper = keras.callbacks.EarlyStopping(patience=2, restore_best_weights=True)
+    made, data = net(), PLAIN | {"validation_data": (X, Y), "epochs": epochs}
+    made.fit(X, Y, callbacks=[*arm(), Losses(), stopper], **data)
+    made.save(tmp_path / "best.keras")
+    made.evaluate(X, Y, verbose=0)
+    run = only_run()
+    stopped = run.config["stopped"]
+    assert (stopped["restored_epoch"], stopped["step"]) == (1, 4 * min(epochs, 4))
+    assert [(one.step, one.epoch) for one in run.checkpoints] == [(8, 1)]
+    assert [step for step, _ in points(run, "test_loss")] == [8]
+
+
+def test_a_fit_that_was_broken_off_has_put_no_weights_back(store, arm):
+    class Boom(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            if epoch == 2:
+                raise ValueError("out of luck")
+
+    stopper = keras.callbacks.EarlyStopping(restore_best_weights=True, patience=5)
+    made, data = net(), PLAIN | {"validation_data": (X, Y), "epochs": 4}
+    with pytest.raises(ValueError, match="luck"):
+        made.fit(X, Y, callbacks=[*arm(), Losses(), stopper, Boom()], **data)
+    made.evaluate(X, Y, verbose=0)
+    assert "restored_epoch" not in only_run().config["stopped"]
+    assert [step for step, _ in points(only_run(), "test_loss")] == [12]
+
+
 def test_what_is_called_best_was_saved_there_and_had_that_value(store, arm, tmp_path):
     keep = keras.callbacks.ModelCheckpoint(str(tmp_path / "f{epoch:02d}.keras"), "loss", save_best_only=True)
     losses = net().fit(X, Y, callbacks=[*arm(), keep], **PLAIN).history["loss"]
