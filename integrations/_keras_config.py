@@ -176,7 +176,14 @@ def _optimizer(optimizer: Any) -> dict[str, Any] | None:
     if optimizer is None:
         return None
     own, _ = reason(optimizer.get_config)
-    return {"class": type(optimizer).__name__, **_with_short_rate(_plain(own or {}))}
+    kind = type(optimizer).__name__
+    return {"class": kind, **_with_short_rate(_plain(_named(kind, own or {})))}
+
+
+def _named(kind: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings without a name that Keras has made of the class (`adam`, `loss_scale_optimizer_7`): it differs in each run."""
+    name = str(settings.get("name")).rstrip("0123456789").replace("_", "")
+    return {key: one for key, one in settings.items() if key != "name" or name != kind.lower()}
 
 
 def _with_short_rate(settings: dict[str, Any]) -> dict[str, Any]:
@@ -202,7 +209,8 @@ def _plain(value: Any) -> Any:
     """Keras's {"module": …, "class_name": …, "config": {…}} as {"class": …, **config}."""
     if isinstance(value, dict):
         if "class_name" in value and isinstance(value.get("config"), dict):
-            return {"class": value["class_name"]} | {key: _plain(one) for key, one in value["config"].items()}
+            settings = _named(value["class_name"], value["config"])
+            return {"class": value["class_name"]} | {key: _plain(one) for key, one in settings.items()}
         return {str(key): _plain(one) for key, one in value.items()}
     return [_plain(one) for one in value] if isinstance(value, list | tuple) else told(value)
 

@@ -315,6 +315,22 @@ def test_each_callback_tells_its_best_and_those_that_agree_tell_it_once(store, a
     ]
 
 
+def test_the_name_that_keras_gives_an_optimizer_is_none_of_its_settings_and_one_of_the_users_own_is(
+    store, arm
+):
+    for optimizer in ("adam", "adam", keras.optimizers.Adam(name="mine")):
+        net(optimizer=optimizer).fit(X, Y, callbacks=arm(), **PLAIN)
+    scaled = keras.optimizers.LossScaleOptimizer(keras.optimizers.RMSprop())
+    net(optimizer=scaled).fit(X, Y, callbacks=arm(), **PLAIN)
+    first, second, mine, last = (run.config["optimizer"] for run in autotrack.runs(order_by="created"))
+    assert "name" not in first
+    assert first == second
+    assert mine == first | {"name": "mine", "learning_rate": mine["learning_rate"]}
+    assert (last["class"], last["inner_optimizer"]["class"]) == ("LossScaleOptimizer", "RMSprop")
+    assert "name" not in last
+    assert "name" not in last["inner_optimizer"]
+
+
 class Adversaries(keras.Model):
     """Two parts, each with an optimizer of its own, as keras.io has its GANs."""
 
