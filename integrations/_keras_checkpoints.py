@@ -34,8 +34,14 @@ class Fitted(Protocol):
 class Checkpoints:
     """Notes what is saved of a model, in the run of its fit."""
 
-    def __init__(self, fit_of: Callable[[Any], Fitted | None], fits: Callable[[Any], object]) -> None:
+    def __init__(
+        self,
+        fit_of: Callable[[Any], Fitted | None],
+        fit_in: Callable[[Run], Fitted | None],
+        fits: Callable[[Any], object],
+    ) -> None:
         self._fit_of = fit_of
+        self._fit_in = fit_in
         self._fits = fits
         self._savers: ByIdentity[tuple[Any, Any]] = ByIdentity()
         """By model: the callback that saves it just now, and the logs that it was given."""
@@ -71,8 +77,11 @@ class Checkpoints:
         if run is None:
             return None
         facts: dict[str, Any] = {"overwrites": os.path.lexists(path)}
-        if fit is not None:
-            facts |= fit.place
+        around = (
+            self._fit_in(run) if fit is None else fit
+        )  # of a model that this one is a part of, as a GAN's generator is
+        if around is not None:
+            facts |= around.place
         saver = self._savers.get(model)
         if saver is not None:
             facts |= {"by": type(saver[0]).__name__, **_score(*saver)}

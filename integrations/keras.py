@@ -58,6 +58,7 @@ from autotrack.integrations._keras_fits import Fit, Test
 from autotrack.integrations._keras_loops import Loops
 from autotrack.options import Options
 from autotrack.patcher import Call
+from autotrack.run import Run
 from autotrack.training import begin_training
 
 _TARGETS = ("keras.src.models.model",)
@@ -84,7 +85,8 @@ class KerasWatch(Watch):
         self.fits: ByIdentity[Fit] = ByIdentity()
         self.inside: ByIdentity[bool] = ByIdentity()
         self.loops = Loops()
-        self.checkpoints = Checkpoints(self.fits.get, self.inside.get)
+        self.checkpoints = Checkpoints(self.fits.get, self._fit_in, self.inside.get)
+        self._begun: list[Fit] = []
         self._inner: Inner | None = None
 
     def _install(self, module: ModuleType) -> None:
@@ -116,7 +118,7 @@ class KerasWatch(Watch):
         if options is None:
             return None
         self.loops.end(model)
-        fit = Fit(options, arguments_of("fit", call), flat(callbacks), True, self.fits.set)
+        fit = Fit(options, arguments_of("fit", call), flat(callbacks), True, self.began)
         self.inside.set(model, True)
         put_callbacks(call, "fit", with_hooks(callbacks, model, fit.first, fit.last))
 
@@ -125,6 +127,15 @@ class KerasWatch(Watch):
             fit.finish(call.error)
 
         return end
+
+    def began(self, model: Any, fit: Fit) -> None:
+        """The run of a fit has begun."""
+        self.fits.set(model, fit)
+        self._begun = [*(one for one in self._begun if one.active), fit]
+
+    def _fit_in(self, run: Run) -> Fit | None:
+        """The fit that goes on in a run."""
+        return next((one for one in reversed(self._begun) if one.active and one.run is run), None)
 
     def _begin_evaluate(self, call: Call) -> End | None:
         fit = self.fits.get(call.args[0])
@@ -235,7 +246,7 @@ class KerasCallback(Adapter):
             return
         self.watch.loops.end(model)
         self.watch.fits.drop(model)
-        fit = self._fit = Fit(options, {}, others, False, self.watch.fits.set)
+        fit = self._fit = Fit(options, {}, others, False, self.watch.began)
         fit.set_model(model)
         fit.set_params(self._params)
         if callbacks is not None:

@@ -73,3 +73,13 @@ def test_a_save_that_fails_is_no_checkpoint(store, arm, tmp_path):
     with pytest.raises(ValueError, match="extension"):
         model.save(tmp_path / "model.unknown")
     assert only_run().checkpoints == []
+
+
+def test_another_model_that_is_saved_within_a_fit_has_its_step_and_epoch(store, arm, tmp_path):
+    class Keeps(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            part.save(tmp_path / "part.keras")
+
+    part = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    fit([*arm(), Keeps()], epochs=2)
+    assert [(one.step, one.epoch) for one in only_run().checkpoints] == [(2, 0), (4, 1)]
