@@ -19,16 +19,21 @@ def outcome(
     step: int,
     loss: Any,
     told: bool,
+    within: bool,
 ) -> dict[str, Any]:
     """`stopped`: {"by": …, "reason": …, "epoch": epochs done, "step": …, "restored_epoch": Keras's index}; `best`, where a callback
     compares epochs, of several that found different ones a list.
 
     `saved`: by the id of a callback, what it saved last, {"value": of its metric, "epoch": …, "checkpoint": path}.
     `epochs`: how many were to be done, as Keras counts them; `loss`: the last one of a batch; `told`: whether
-    `model.stop_training` was set.
+    `model.stop_training` was set; `within`: whether a further epoch has begun.
     """
     callbacks = list(callbacks)
-    by, why = _stopped(callbacks, error, epoch, epochs, loss, told)
+    if error is not None:
+        at = f"in epoch {epoch + 1} of {epochs}" if within else f"after epoch {epoch} of {epochs}"
+        by, why = failure(error), f"{describe(error)}, {at}"
+    else:
+        by, why = _stopped(callbacks, epoch, epochs, loss, told)
     stopped: dict[str, Any] = {"by": by, "reason": why, "epoch": epoch, "step": step}
     back = restored(callbacks) if error is None else None
     found = {"stopped": stopped | ({} if back is None else {"restored_epoch": back})}
@@ -42,12 +47,8 @@ def restored(callbacks: Iterable[Any]) -> int | None:
     return next((one.best_epoch for one in reversed(held) if one.best_weights is not None), None)
 
 
-def _stopped(
-    callbacks: list[Any], error: BaseException | None, epoch: int, epochs: Any, loss: Any, told: bool
-) -> tuple[Reason, str]:
+def _stopped(callbacks: list[Any], epoch: int, epochs: Any, loss: Any, told: bool) -> tuple[Reason, str]:
     at = f"after epoch {epoch} of {epochs}"
-    if error is not None:
-        return failure(error), f"{describe(error)}, {at}"
     names = [name for name in (type(callback).__name__ for callback in callbacks) if name != "AutoTrack"]
     if told and "TerminateOnNaN" in names and isinstance(loss, float) and not math.isfinite(loss):
         return "callback", f"TerminateOnNaN: the loss was {loss} in epoch {epoch} of {epochs}"

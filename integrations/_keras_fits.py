@@ -189,10 +189,16 @@ class Fit:
             self.end_epoch()
             model = self._model()
             told = bool(getattr(model, "stop_training", False))
-            epochs = self._params.get("epochs")
-            place = {"epoch": self._epochs, "step": self.place["step"]}
             facts = outcome(
-                self._callbacks, error, self.saved, epochs=epochs, loss=self._loss, told=told, **place
+                self._callbacks,
+                error,
+                self.saved,
+                epoch=self._epochs,
+                epochs=self._params.get("epochs"),
+                step=self.place["step"],
+                loss=self._loss,
+                told=told,
+                within=self._index == self._epochs,
             )
             self.recording.run.update_config(facts, source="keras")
             self._back = restored(self._callbacks) if error is None else None

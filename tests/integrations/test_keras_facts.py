@@ -141,16 +141,27 @@ def test_who_may_have_stopped_the_training_is_named(store, arm):
 
 
 @pytest.mark.parametrize(("kind", "by"), [(KeyboardInterrupt, "interrupted"), (ZeroDivisionError, "error")])
-def test_a_fit_that_is_broken_off_says_by_what(store, arm, kind, by):
+@pytest.mark.parametrize(
+    ("hook", "when"),
+    [
+        ("on_epoch_begin", "in epoch 2 of 2"),
+        ("on_test_begin", "in epoch 1 of 2"),
+        ("on_epoch_end", "after epoch 2 of 2"),
+    ],
+)
+def test_a_fit_that_is_broken_off_says_by_what_and_when(store, arm, kind, by, hook, when):
     class Boom(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-            if epoch == 1:
-                raise kind("now")
+        pass
 
+    def boom(self: Any, place: Any = None, logs: Any = None) -> None:
+        if place != 0:
+            raise kind("now")
+
+    setattr(Boom, hook, boom)
     with pytest.raises(kind):
-        net().fit(X, Y, callbacks=[Boom(), *arm()], **PLAIN)
+        net().fit(X, Y, validation_data=(X, Y), callbacks=[Boom(), *arm()], **PLAIN)
     assert only_run().config["stopped"]["by"] == by
-    assert "now, after epoch 1 of 2" in only_run().config["stopped"]["reason"]
+    assert only_run().config["stopped"]["reason"].endswith(f"now, {when}")
 
 
 def test_a_training_that_goes_on_from_a_backup_counts_the_steps_of_the_epochs_before(store, arm, tmp_path):
