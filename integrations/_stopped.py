@@ -15,7 +15,7 @@ max_steps, max_epochs, max_time: the limit of that kind was reached.
 early_stopping: a callback that watches a metric saw it no better for too long.
 callback: anything else asked for the end, a callback or the model's own code.
 data: there were no more batches.
-pruned: a hyper-parameter search gave the trial up. interrupted: Ctrl-C or SIGTERM. error: any other exception.
+pruned: a hyper-parameter search gave the trial up. interrupted: Ctrl-C, or a SIGTERM that Python saw. error: any other exception.
 """
 
 
