@@ -91,6 +91,39 @@ assert points(last(), "auto/lr") == {1: 0.5, 2: 0.25, 4: 0.125}, points(last(), 
 print("fine")
 """
 
+OWN_STEPS = """
+class Plain(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(1)
+    def call(self, x):
+        return self.dense(x)
+    def train_step(self, state, data):
+        return super().train_step(state, data)
+
+class Frozen(Plain):
+    def train_step(self, state, data):
+        trained, others, optimizer, metrics = state
+        return {"loss": keras.ops.mean(data[0])}, state
+
+x = np.ones((32, 1), "float32")
+for kind, steps in ((Plain, True), (Frozen, False)):
+    model = kind()
+    model.compile("sgd", "mse")
+    for _ in range(2):  # the second fit finds the step compiled
+        model.fit(x, x, batch_size=8, epochs=2, verbose=0)
+        run = last()
+        skipped = [row["why"] for row in run.capture_report if row["what"] == "auto/lr"]
+        assert ("auto/lr" in run.metrics, not skipped) == (steps, steps), (kind, skipped)
+        assert not steps or list(points(run, "auto/lr")) == [1], points(run, "auto/lr")
+print("fine")
+"""
+
+
+def test_an_optimizer_that_the_users_own_step_leaves_alone_has_no_rate(store: Path) -> None:
+    done = python(BEGINNING + OWN_STEPS, KERAS_BACKEND="jax", JAX_PLATFORMS="cpu")
+    assert done.stdout.strip() == "fine", done.stderr[-3000:]
+
 
 def test_the_rates_are_those_that_the_steps_use_whenever_a_callback_sets_them(store: Path) -> None:
     done = python(BEGINNING + RATES, KERAS_BACKEND="jax", JAX_PLATFORMS="cpu")
