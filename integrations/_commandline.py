@@ -24,14 +24,18 @@ _TOOLS = frozenset(
     }
 )
 
+_PARSERS = frozenset({"transformers.hf_argparser", "trl.scripts._hf_argparser", "trl.scripts.utils"})
+"""Modules whose parsers derive from the library's: the program that uses one calls these."""
+
 
 def called_by_user(library: str) -> bool:
-    """Whether the code that called into `library` (a module's name) belongs to the user's program."""
+    """Whether the code that called into `library` (a module's name), or into a parser made of it, belongs to the user's program."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
         filename = frame.f_code.co_filename
-        if module != library and not module.startswith("autotrack.") and not filename.startswith("<frozen"):
+        passed = module == library or module in _PARSERS or module.startswith("autotrack.")
+        if not passed and not filename.startswith("<frozen"):
             return is_users_code(module, filename)
         frame = frame.f_back
     return False

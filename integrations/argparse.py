@@ -2,7 +2,8 @@
 
 Recorded are the values of the user's own program: the first `parse_args`, and what `parse_known_args` calls gave before it.
 Types stay as they are, secrets are redacted, and a sub-command is recorded as `subcommand` where the parser keeps no name for it.
-Parsers of installed tools (pytest, torchrun, …) are left alone. Observed are `ArgumentParser.parse_args` and `.parse_known_args`.
+Parsers of installed tools (pytest, torchrun, …) are left alone. Observed are `ArgumentParser.parse_args` and `.parse_known_args`,
+and of transformers' HfArgumentParser, which calls the latter, `.parse_dict`.
 """
 
 import threading
@@ -11,6 +12,7 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 from autotrack.integration import Integration
+from autotrack.integrations import _hf_arguments
 from autotrack.integrations._commandline import called_by_user, record_arguments
 from autotrack.patcher import Call
 
@@ -20,14 +22,17 @@ End = Callable[[Call], object]
 
 
 class ArgparseIntegration(Integration):
-    """Watches `argparse.ArgumentParser`."""
+    """Watches `argparse.ArgumentParser`, and HfArgumentParser where it does without."""
 
     name: ClassVar[str] = "argparse"
-    targets: ClassVar[tuple[str, ...]] = ("argparse",)
+    targets: ClassVar[tuple[str, ...]] = ("argparse", *_hf_arguments.CLASSES)
     supports: ClassVar[Mapping[str, str]] = {}
 
     def _install(self, module: ModuleType) -> None:
         watch = _Watch()
+        if module.__name__ in _hf_arguments.CLASSES:
+            self.patcher.observe(vars(module)["HfArgumentParser"], "parse_dict", watch.parse_dict)
+            return
         self.patcher.observe(module.ArgumentParser, "parse_args", watch.parse_args)
         self.patcher.observe(module.ArgumentParser, "parse_known_args", watch.parse_known_args)
 
@@ -64,27 +69,39 @@ class _Watch:
             return None
         return self._begin(call, self._end_of_parse_known_args)
 
-    def _begin(self, call: Call, end: Callable[[Any], None]) -> End:
-        self.parse.parser = call.args[0]
+    def parse_dict(self, call: Call) -> End | None:
+        """`HfArgumentParser.parse_dict(args)`, also of what its `parse_json_file` and `parse_yaml_file` have read."""
+        if not called_by_user("argparse"):
+            return None
+        parser, given = call.args[0], (*call.args[1:], call.kwargs.get("args"))[0]
+
+        def finish(call: Call) -> None:
+            if call.error is None:
+                self._record(parser, _hf_arguments.completed(parser, given))
+
+        return finish
+
+    def _begin(self, call: Call, end: Callable[[Any, Any], None]) -> End:
+        parser = self.parse.parser = call.args[0]
         self.parse.commands = ()
 
         def finish(call: Call) -> None:
             self.parse.parser = None
             if call.error is None:
-                end(call.result)
+                end(parser, call.result)
 
         return finish
 
-    def _end_of_parse_args(self, namespace: Any) -> None:
+    def _end_of_parse_args(self, parser: Any, namespace: Any) -> None:
         self.done = True
-        self._record(namespace)
+        self._record(parser, vars(namespace))
 
-    def _end_of_parse_known_args(self, result: Any) -> None:
+    def _end_of_parse_known_args(self, parser: Any, result: Any) -> None:
         self.known += 1
-        self._record(result[0])
+        self._record(parser, vars(result[0]))
 
-    def _record(self, namespace: Any) -> None:
-        values = dict(vars(namespace))
+    def _record(self, parser: Any, parsed: Mapping[str, Any]) -> None:
+        values = _hf_arguments.chosen(parser, parsed)
         commands = self.parse.commands
         if commands and not set(commands) <= {value for value in values.values() if isinstance(value, str)}:
             values.setdefault("subcommand", " ".join(commands))

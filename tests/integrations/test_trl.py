@@ -158,3 +158,16 @@ def test_is_recorded_whole_and_trains_as_untracked(store, tmp_path, arm, make, p
     assert [one.step for one in run.checkpoints if "checkpoint-" in one.path] == sorted(
         {last // 2, last} if make is not grpo else {last}
     )
+
+
+def test_what_trls_parser_reads_from_a_file_and_the_command_line_is_recorded(store, tmp_path):
+    from trl import ModelConfig, ScriptArguments, TrlParser
+
+    (tmp_path / "set.yaml").write_text("model_name_or_path: mine\n", encoding="utf-8")
+    autotrack.argparse.autolog()
+    with autotrack.init():
+        TrlParser((ScriptArguments, ModelConfig)).parse_args_and_config(
+            ["--config", str(tmp_path / "set.yaml"), "--dataset_name", "d"]
+        )
+    autotrack.autolog(disable=True)
+    assert only_run().config == {"model_name_or_path": "mine", "dataset_name": "d"}

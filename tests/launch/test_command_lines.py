@@ -173,3 +173,63 @@ def test_with_autolog_the_command_line_goes_into_the_run_that_is_opened_later(wo
     done = work.plain("train.py", "--lr", "0.3")
     assert done.returncode == 0, done.stderr
     assert work.only_run().config["lr"] == 0.3
+
+
+HF_ARGUMENTS = """
+import sys
+from dataclasses import dataclass, field
+from transformers import HfArgumentParser, TrainingArguments
+
+@dataclass
+class Model:
+    hidden: int = 16
+    task_name: str = "x"
+    layers: list[int] = field(default_factory=lambda: [8])
+    token: str | None = None
+
+@dataclass
+class Training(TrainingArguments):
+    warm: float = 0.5
+
+parser = HfArgumentParser((Model, Training) if "--output_dir" in sys.argv else Model)
+if sys.argv[-1].endswith(".json"):
+    parsed = parser.parse_json_file(sys.argv[-1])
+else:
+    parsed = parser.parse_args_into_dataclasses()
+print(parsed[0])
+"""
+OWN = {"hidden": 32, "task_name": "mnli", "layers": [8], "token": None}
+
+
+def test_dataclasses_that_transformers_parses_are_recorded_with_all_fields(work: Any) -> None:
+    work.write("train.py", HF_ARGUMENTS)
+    words = ["train.py", "--hidden", "32", "--task_name", "mnli"]
+    assert work.launch(*words).stdout == work.plain(*words).stdout
+    assert work.only_run().config == OWN
+
+
+def test_of_a_librarys_dataclass_what_differs_from_its_defaults_is_recorded(work: Any) -> None:
+    work.write("train.py", HF_ARGUMENTS)
+    words = [
+        "--output_dir",
+        "out",
+        "--learning_rate",
+        "0.1",
+        "--hub_token",
+        "verysecret",
+        "--token",
+        "verysecret",
+    ]
+    assert work.launch("train.py", "--hidden=32", "--task_name=mnli", *words).returncode == 0
+    own = OWN | {"token": "[redacted]", "warm": 0.5}
+    given = {"output_dir": "out", "learning_rate": 0.1, "hub_token": "[redacted]"}
+    assert work.only_run().config == own | given
+    written = b"".join(path.read_bytes() for path in work.store.rglob("*") if path.is_file())
+    assert b"verysecret" not in written
+
+
+def test_a_json_file_that_transformers_parses_is_recorded(work: Any) -> None:
+    work.write("train.py", HF_ARGUMENTS)
+    work.write("set.json", '{"hidden": 32, "task_name": "mnli"}')
+    work.launch("train.py", "set.json")
+    assert work.only_run().config == OWN
