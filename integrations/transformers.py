@@ -8,7 +8,7 @@ Recorded are:
   `auto/tokens_per_second`; and `auto/nonfinite`, the count of NaN or infinite losses so far, whenever it grows;
 - everything that `Trainer.log` is given, under its own name at `state.global_step`, as it is logged: a resumed training's
   older `log_history` belongs to the run that wrote it; the results of `evaluate` and `predict` also where `log` is
-  overridden and does not hand them on;
+  overridden and does not hand them on; of nested ones (`{"PER": {"f1": …}}`) each number, as `eval_PER/f1`;
 - as config what `_transformers_facts` finds at the beginning, and `stopped` and `best` at the end.
 
 `trainer.evaluate`, `trainer.predict` and `trainer.log` after the training log into its run, or into that of the checkpoint where
@@ -34,6 +34,7 @@ from autotrack.integrations._transformers_facts import config_of
 from autotrack.integrations._transformers_resumed import over
 from autotrack.integrations._transformers_search import begin_search, searching, trial_number
 from autotrack.integrations._transformers_steps import Inside, Steps, Train, inside
+from autotrack.integrations._transformers_values import flat
 from autotrack.options import Options
 from autotrack.patcher import Call, Hear
 from autotrack.trained import trained
@@ -288,7 +289,7 @@ class TransformersCallback(Adapter):
                 ):  # the Trainer now deletes all but the best one, if it compares them
                     tell_going(train.run, known)
             train.logged = (state.global_step, logs)
-            train.record(logs if type(logs) is dict else dict(logs), state.global_step)
+            train.record(flat(logs), state.global_step)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **facts: Any) -> None:
         """An evaluation is over. The Trainer has logged it, unless its `log` is a subclass's that hands nothing on."""
@@ -299,7 +300,7 @@ class TransformersCallback(Adapter):
         unknown = {
             key: value for key, value in metrics.items() if step != state.global_step or key not in logged
         }
-        train.record(unknown, state.global_step)
+        train.record(flat(unknown), state.global_step)
         self._pause(train)
 
     def on_predict(self, args: Any, state: Any, control: Any, metrics: Any = None, **facts: Any) -> None:
@@ -336,7 +337,7 @@ class TransformersCallback(Adapter):
         run = open_run() if here is None and self.watch.last_logs is not values else None
         if run is not None:
             self.watch.last_logs = values  # a second AutoTrack of this trainer is told of the same
-            run.log(dict(values), step=state.global_step)
+            run.log(flat(values), step=state.global_step)
 
 
 class TransformersIntegration(Integration):

@@ -141,6 +141,24 @@ def test_logs_evaluate_and_predict_after_the_training_into_its_run(store, arm):
     assert run.status == "finished"
 
 
+def test_records_a_nested_report_by_one_name_for_each_number(store, arm):
+    made = trainer(store.parent, arm(), eval_strategy="epoch")
+    deep = {"b": {"c": {"d": {"e": {"f": 1.0}}}}}
+    report = {"PER": {"f1": 0.5, "number": 3, "names": ["x"]}, "accuracy": 0.25, "a": deep}
+    made.compute_metrics = lambda predicted: dict(report)
+    with pytest.warns(autotrack.AutotrackWarning, match="'eval_(PER/names|a/b/c/d/e)'") as told:
+        made.train()
+    assert len(told) == 2
+    with pytest.warns(autotrack.AutotrackWarning, match="'test_(PER/names|a/b/c/d/e)'"):
+        made.predict(Rows())
+    run = only_run()
+    assert {key for key in run.metrics if key.startswith(("eval_PER", "eval_a", "test_PER"))} == {
+        "eval_PER/f1", "eval_PER/number", "eval_accuracy", "test_PER/f1", "test_PER/number",
+    }  # fmt: skip
+    assert points(run, "eval_PER/f1") == [(3, 0.5), (6, 0.5)]
+    assert points(run, "test_PER/number") == [(6, 3.0)]
+
+
 def test_opens_no_run_for_an_evaluation_or_a_prediction(store, arm):
     made = trainer(store.parent, arm())
     found = made.evaluate()
