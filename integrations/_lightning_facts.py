@@ -1,9 +1,11 @@
 """What a Lightning trainer, its module and its data are set to: the config of a run."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import methodcaller
 from typing import Any
 
 from autotrack.guard import reason
+from autotrack.integrations import _optimizer_groups
 from autotrack.integrations._lightning_values import scalar
 
 _TRAINER_FACTS = (
@@ -35,7 +37,9 @@ def config_of(trainer: Any, module: Any, own: Iterable[Any] = ()) -> dict[str, A
     facts = {
         "trainer": trainer_facts(trainer),
         "model": model_facts(module),
-        "optimizer": _one_or_all([optimizer_facts(optimizer) for optimizer in trainer.optimizers]),
+        "optimizer": _one_or_all(
+            [optimizer_facts(one, _scheduled(trainer, one)) for one in trainer.optimizers]
+        ),
         "lr_scheduler": _one_or_all([_scheduler(entry) for entry in trainer.lr_scheduler_configs]),
         "callbacks": _by_class(_foreign(trainer.callbacks, own)),
         "data": _data(trainer),
@@ -81,14 +85,27 @@ def summary_of(module: Any) -> list[dict[str, Any]]:
     return rows
 
 
-def optimizer_facts(optimizer: Any) -> dict[str, Any]:
-    """Class and settings of an optimizer; those of each group where there are several."""
+def optimizer_facts(optimizer: Any, scheduled: Iterable[Any] = ()) -> dict[str, Any]:
+    """Class and settings of an optimizer; those of each group where there are several.
+
+    `scheduled`: the rates that its schedulers set last.
+    """
     groups = [
-        {key: _waits_for_nobody(value) for key, value in group.items() if key != "params"}
+        {key: _waits_for_nobody(value) for key, value in _optimizer_groups.settings(group, scheduled).items()}
         for group in optimizer.param_groups
     ]
     facts: dict[str, Any] = {"class": type(optimizer).__name__}
     return facts | groups[0] if len(groups) == 1 else facts | {"groups": groups}
+
+
+def _scheduled(trainer: Any, optimizer: Any) -> list[Any]:
+    schedulers = [entry.scheduler for entry in trainer.lr_scheduler_configs]
+    return [
+        rate
+        for scheduler in schedulers
+        if getattr(scheduler, "optimizer", None) is optimizer
+        for rate in reason(methodcaller("get_last_lr"), scheduler)[0] or []
+    ]
 
 
 def _waits_for_nobody(value: Any) -> Any:

@@ -6,6 +6,7 @@ from operator import methodcaller
 from typing import Any
 
 from autotrack.guard import reason
+from autotrack.integrations import _optimizer_groups
 
 _TOKENIZER = (
     "name_or_path", "vocab_size", "model_max_length", "padding_side", "truncation_side", "model_input_names",
@@ -166,8 +167,7 @@ def plain_optimizer(optimizer: Any) -> Any:
 def _groups(optimizer: Any) -> list[dict[str, Any]]:
     """The settings of each parameter group, and how many weights it holds."""
     return [
-        {name: value for name, value in group.items() if name != "params"}
-        | {"parameters": sum(weight.numel() for weight in group["params"])}
+        _optimizer_groups.settings(group) | {"parameters": sum(weight.numel() for weight in group["params"])}
         for group in plain_optimizer(optimizer).param_groups
     ]
 

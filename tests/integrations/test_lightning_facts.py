@@ -55,6 +55,20 @@ def test_records_the_rate_of_every_group_under_its_name(store, pl, arm):
     assert [group["lr"] for group in run.config["optimizer"]["groups"]] == [0.1, 0.2]
 
 
+def test_the_rate_of_an_optimizer_is_that_before_its_schedule_unless_somebody_has_set_another(store, pl, arm):
+    def configure(net: Any) -> Any:
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.8)
+        return [optimizer], [torch.optim.lr_scheduler.LinearLR(optimizer, 0.5)]
+
+    class Sets(pl.Callback):
+        def on_fit_start(self, made: Any, module: Any) -> None:
+            made.optimizers[0].param_groups[0]["lr"] = 0.3
+
+    trainer(pl, arm()).fit(model(pl, configure), data())
+    trainer(pl, [Sets(), *arm()]).fit(model(pl, configure), data())
+    assert [run.config["optimizer"]["lr"] for run in autotrack.runs(order_by="created")] == [0.8, 0.3]
+
+
 def test_several_optimizers_do_not_double_the_steps(store, pl, arm):
     net = model(
         pl,

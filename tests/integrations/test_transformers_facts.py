@@ -133,13 +133,18 @@ def test_model_optimizer_and_schedule_are_recorded(store, arm):
     model.generation_config.max_new_tokens = 33
     for weight in model.model.embed_tokens.parameters():
         weight.requires_grad = False
-    trainer(store.parent, arm(), model, rows=Texts(), gradient_accumulation_steps=2, weight_decay=0.1).train()
+    settings = {"gradient_accumulation_steps": 2, "weight_decay": 0.1, "warmup_steps": 2}
+    trainer(store.parent, arm(), model, rows=Texts(), **settings).train()
     config = only_run().config
     everything = sum(weight.numel() for weight in model.parameters())
     trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     assert (config["model"]["parameters"], config["model"]["trainable_parameters"]) == (everything, trained)
     assert config["generation"]["max_new_tokens"] == 33
     assert [group["weight_decay"] for group in config["optimizer_groups"]] == [0.1, 0.0]
+    assert [group["lr"] for group in config["optimizer_groups"]] == [
+        0.01,
+        0.01,
+    ]  # not the 0 of the first step
     assert sum(group["parameters"] for group in config["optimizer_groups"]) == trained
     assert config["lr_scheduler"] == "LambdaLR"
     schedule = {
@@ -290,4 +295,4 @@ def test_the_second_trainer_of_a_model_sees_what_was_changed(store):
     model = bert()
     for rate in (0.5, 0.25):
         trainer(store.parent, [autotrack.AutoTrack()], model, max_steps=1, learning_rate=rate).train()
-    assert {run.config["optimizer_groups"][0]["initial_lr"] for run in autotrack.runs()} == {0.5, 0.25}
+    assert {run.config["optimizer_groups"][0]["lr"] for run in autotrack.runs()} == {0.5, 0.25}
