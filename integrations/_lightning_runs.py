@@ -1,12 +1,11 @@
-"""What is recorded for a trainer: a fit, or an evaluation without one."""
+"""What is recorded of the fit of a trainer."""
 
 from time import perf_counter
 from typing import Any
-from weakref import ref
 
 from autotrack import background, marks
-from autotrack.callback import AutoTrack, ByIdentity, Recording, open_run
-from autotrack.elsewhere import Elsewhere, place_of, run_at
+from autotrack.callback import AutoTrack, Recording
+from autotrack.elsewhere import Elsewhere
 from autotrack.guard import attempt
 from autotrack.integrations import _pretrained
 from autotrack.integrations._lightning_facts import config_of, summary_of
@@ -16,7 +15,6 @@ from autotrack.integrations._lightning_values import StepValues, scalar
 from autotrack.opening import attach
 from autotrack.options import Options
 from autotrack.process import is_worker
-from autotrack.run import Run
 from autotrack.session import recording
 from autotrack.training import begin_training, keeps_out
 
@@ -128,80 +126,6 @@ class Fit(Recording):
         self.tracker = self.trainer = self.strategy = None
 
 
-class Evaluation:
-    """One `validate` or `test` outside of a fit; it finds or opens its run with its first value.
-
-    One in processes that are launched for it does so before, and lets the first of them know the run by the AutoTrack.
-    """
-
-    def __init__(
-        self, trainer: Any, tracker: AutoTrack, fits: ByIdentity[Fit], modules: ByIdentity[Fit]
-    ) -> None:
-        self.tracker = tracker
-        self.values = StepValues()
-        self.error: BaseException | None = None
-        self._trainer = ref(trainer)
-        self._fits = fits
-        self._modules = modules
-        self._target: Recording | Elsewhere | Run | None = None
-        self._own: Recording | None = None
-        self._sought = False
-
-    def launch(self, module: Any, what: str) -> None:
-        """Other processes are about to evaluate a module: `what` is "validate" or "test"."""
-        self._sought = True
-        self._target = target = self._seek(self._trainer(), module, what)
-        run = target.run if isinstance(target, Recording) else target
-        self.tracker.place = None if run is None else place_of(run)
-
-    def log(self, values: dict[str, Any], step: int) -> None:
-        """Record values where they belong."""
-        target = self._find() if values else None
-        if target is not None:
-            target.log(values, step=step)
-
-    def log_epoch(self, trainer: Any, values: dict[str, Any]) -> None:
-        """Record what was computed of all batches, at the step that the module was trained to."""
-        target = self._find() if values else None
-        if isinstance(target, Fit) and (target.launched or self._fits.get(trainer) is not target):
-            target.log_after(values)
-        elif target is not None:
-            target.log({"epoch": trainer.current_epoch} | values, step=steps_of(trainer))
-
-    def finish(self, error: BaseException | None = None) -> None:
-        """The evaluation is over."""
-        self.tracker.place = None
-        self.values.clear()
-        if self._own is not None:
-            self._own.finish(self.error or error)
-
-    def _find(self) -> Recording | Elsewhere | Run | None:
-        if not self._sought:
-            self._sought = True
-            trainer: Any = self._trainer()
-            place = self.tracker.place
-            if place is not None:
-                self._target = Elsewhere(run_at(place))
-            else:
-                self._target = self._seek(trainer, trainer.lightning_module, trainer.state.fn.value)
-        return self._target
-
-    def _seek(self, trainer: Any, module: Any, what: str) -> Recording | Run | None:
-        """The run of the module's last fit, or, of a module that was loaded anew, of the trainer's; else the open run; else, for an
-        AutoTrack made by hand, a new one.
-        """
-        fit = self._modules.get(module)
-        if fit is None:
-            fit = self._fits.get(trainer)
-            fit = fit if fit is not None and fit.kind is type(module) else None
-        target: Recording | Run | None = fit or open_run()
-        options = self.tracker.options_for("lightning")
-        if target is None and self.tracker.by_hand and options is not None:
-            self._own = _begin(trainer, module, options, what)
-            target = self._own
-        return target
-
-
 def part_of_another(options: Options) -> Any:
     """In a process that was spawned or forked for a training: its part of the run that the parent opened; else None."""
     run = attach() if is_worker() and not keeps_out(marks.owner(), options) else None
@@ -218,7 +142,7 @@ def begin_recording(
     training = begin_training(
         "lightning",
         name=type(module).__name__,
-        config=_config(trainer, module),
+        config=described(trainer, module),
         options=options,
         nested="child",
         checkpoint=checkpoint,
@@ -246,18 +170,8 @@ def launches(trainer: Any) -> bool:
     return "MultiProcessing" in type(getattr(trainer.strategy, "launcher", None)).__name__
 
 
-def _begin(trainer: Any, module: Any, options: Options, what: str) -> Recording | None:
-    training = begin_training(
-        "lightning",
-        name=type(module).__name__,
-        config=_config(trainer, module) | {"evaluation": what},
-        options=options,
-        nested="child",
-    )
-    return Recording(training, supervised=True) if training is not None else None
-
-
-def _config(trainer: Any, module: Any) -> dict[str, Any]:
+def described(trainer: Any, module: Any) -> dict[str, Any]:
+    """The config of a run for a trainer."""
     own = [callback for callback in trainer.callbacks if isinstance(callback, AutoTrack)]
     config: dict[str, Any] = attempt("describing a trainer", config_of, trainer, module, own=own, default={})
     return config

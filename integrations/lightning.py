@@ -14,8 +14,8 @@ it ends when `Trainer.fit` returns or raises. Recorded are:
   the end under `stopped` what ended the training; as a table the parts of the model.
 
 `trainer.validate` and `trainer.test` log into the run of the module's last fit, at the step that it has reached, also from
-another trainer. Without one they log into the run that is open, and a trainer with an AutoTrack of its own has a run for them
-if there is none.
+another trainer; where `ckpt_path` names a checkpoint that the run wrote, at that one's step. What it names is an input of the run.
+Without a fit they log into the run that is open, and a trainer with an AutoTrack of its own has a run for them if there is none.
 Nothing is computed for it: the values are taken from Lightning's result collection just after Lightning has filled it,
 so no rank waits for another, and no metric is computed or reset at another time than without us. Only global rank 0 records;
 under `ddp_spawn` and `ddp_fork` the parent opens the run and rank 0 writes to it; of an evaluation rank 0 writes what its batches
@@ -30,13 +30,15 @@ from typing import Any, ClassVar
 
 from autotrack import background, session
 from autotrack.callback import Adapter, AutoTrack, ByIdentity, Watch, first_of
-from autotrack.guard import attempt, guarded
+from autotrack.guard import guarded
 from autotrack.integration import Integration
-from autotrack.integrations._lightning_checkpoints import Checkpoints, load, of_a_search
+from autotrack.integrations._lightning_checkpoints import Checkpoints, load
+from autotrack.integrations._lightning_evaluations import Evaluation, Evaluations
 from autotrack.integrations._lightning_fabric import Fabrics
-from autotrack.integrations._lightning_runs import Evaluation, Fit, begin_recording, launches, steps_of
+from autotrack.integrations._lightning_loaded import LoadedByCalls
+from autotrack.integrations._lightning_runs import Fit, begin_recording, launches, steps_of
 from autotrack.integrations._lightning_steps import Window
-from autotrack.integrations._lightning_values import brought_back, epoch_values, plain
+from autotrack.integrations._lightning_values import epoch_values, plain
 from autotrack.integrations._lightning_writes import Writes
 from autotrack.patcher import Call
 from autotrack.process import is_worker
@@ -65,13 +67,12 @@ class LightningWatch(Watch):
         self.latest: Fit | None = None
         """The fit that began last, while it goes on: what is called at every step looks here first."""
         self.modules: ByIdentity[Fit] = ByIdentity()
-        self.evaluations: ByIdentity[Evaluation] = ByIdentity()
         self.inside: ByIdentity[bool] = ByIdentity()
         self.writes = Writes()
         self.fabrics = Fabrics(self, self.writes)
         self.checkpoints = Checkpoints(self.run_of, self.writes)
-        self.resumed: ByIdentity[Any] = ByIdentity()
-        """By trainer: the checkpoint that its fit goes on from."""
+        self.loaded = LoadedByCalls()
+        self.evaluations = Evaluations(self.fits, self.modules, self.loaded)
 
     def _install(self, module: ModuleType) -> None:
         self.writes.install(self.patcher)
@@ -83,7 +84,7 @@ class LightningWatch(Watch):
             return
         top = module.__name__.rpartition(".trainer.trainer")[0]
         self.patcher.observe(module.Trainer, "fit", self.begin_fit)
-        for name in ("validate", "test"):
+        for name in ("validate", "test", "predict"):
             self.patcher.observe(module.Trainer, name, partial(self.begin, name))
         connector = vars(module)["_LoggerConnector"]
         self.patcher.listen(connector, "update_train_step_metrics", self.batch_end)
@@ -100,7 +101,7 @@ class LightningWatch(Watch):
         saver = sys.modules[f"{top}.callbacks.model_checkpoint"].ModelCheckpoint
         self.checkpoints.install(self.patcher, module.Trainer, saver, strategy)
         restorer = sys.modules[f"{top}.trainer.connectors.checkpoint_connector"]._CheckpointConnector
-        self.patcher.listen(restorer, "resume_start", self.resume)
+        self.loaded.install(self.patcher, restorer)
         monitor = sys.modules.get(f"{top}.callbacks.lr_monitor")
         if monitor is not None:
             self.patcher.listen(monitor.LearningRateMonitor, "_extract_stats", self.rates_read)
@@ -118,7 +119,7 @@ class LightningWatch(Watch):
         if added is not None:
             trainer.callbacks.insert(0, added)
         self.inside.set(trainer, True)
-        self.resumed.drop(trainer)
+        self.loaded.forget(trainer)
 
         def end(call: Call) -> None:
             self.inside.drop(trainer)
@@ -126,35 +127,28 @@ class LightningWatch(Watch):
                 trainer.callbacks[:] = [each for each in trainer.callbacks if each is not added]
             with guarded("noting what another thread has saved"):
                 self.writes.settle(trainer.strategy)
-            for recording in (self.fits.get(trainer), self.evaluations.get(trainer)):
-                if recording is not None:
-                    recording.finish(call.error)
+            fit = self.fits.get(trainer)
+            if fit is not None:
+                fit.finish(call.error)
+            self.evaluations.end(trainer, call.error)
             if self.latest is not None and not self.latest.active:
                 self.latest = None
-            self.evaluations.drop(trainer)
 
         return end
 
     def begin(self, what: str, call: Call) -> Callable[[Call], None] | None:
-        """`validate` or `test`: of one in processes that this one spawns or forks, what Lightning brings back is recorded here, and
-        what its batches log there.
-        """
+        """`validate`, `test` or `predict`."""
         trainer = call.args[0]
         end = self.enter(call)
         tracker = first_of(trainer.callbacks)
-        if end is None or tracker is None or trainer.fast_dev_run or not launches(trainer):
+        if end is None or tracker is None or trainer.fast_dev_run:
             return end
-        before = dict(trainer.callback_metrics)
-        evaluation = Evaluation(trainer, tracker, self.fits, self.modules)
-        self.evaluations.set(trainer, evaluation)
-        given = (*call.args[1:], call.kwargs.get("model"))[0]
-        module = trainer.lightning_module if given is None else given
-        attempt("finding the run of an evaluation", evaluation.launch, module, what)
+        record = self.evaluations.begin(what, call, tracker)
+        if record is None:
+            return end
 
         def record_and_end(call: Call) -> None:
-            if call.error is None:
-                with guarded("recording an evaluation of other processes"):
-                    evaluation.log_epoch(trainer, brought_back(before, trainer.callback_metrics))
+            record(call)
             end(call)
 
         return record_and_end
@@ -171,20 +165,16 @@ class LightningWatch(Watch):
 
     def record(self, trainer: Any, module: Any, tracker: AutoTrack, launched: bool = False) -> None:
         """A training begins, here or in processes that are launched for it."""
-        supervised, checkpoint = self.inside.get(trainer) is not None, self.resumed.get(trainer)
-        fit = begin_recording(trainer, module, tracker, supervised, checkpoint)
+        supervised, loaded = self.inside.get(trainer) is not None, self.loaded.of(trainer)
+        fit = begin_recording(
+            trainer, module, tracker, supervised, loaded.path if loaded is not None else None
+        )
         if fit is not None:
             fit.launched = launched
             self.fits.set(trainer, fit)
             self.modules.set(module, fit)
             trained(module, fit.run)
             self.latest = fit
-
-    def resume(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-        """`connector.resume_start(checkpoint_path)`: "last", "best" and "hpc" are paths by now, None for none."""
-        path = kwargs.get("checkpoint_path", args[1] if len(args) > 1 else None)
-        if path is not None and args[0].trainer.state.fn == "fit" and not of_a_search(path):
-            self.resumed.set(args[0].trainer, path)
 
     def optimized(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """`run(…, hook_kwargs)` of the loop around `training_step`: keep the batch's loss; `batch_end` records it."""
@@ -280,11 +270,7 @@ class LightningWatch(Watch):
         tracker = first_of(trainer.callbacks)
         if tracker is None or trainer.fast_dev_run:
             return None
-        known = self.evaluations.get(trainer)
-        if known is None:
-            known = Evaluation(trainer, tracker, self.fits, self.modules)
-            self.evaluations.set(trainer, known)
-        return known
+        return self.evaluations.of(trainer, tracker)
 
 
 class LightningCallback(Adapter):

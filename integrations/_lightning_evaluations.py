@@ -1,0 +1,195 @@
+"""What a Lightning trainer computes outside of a fit: where it is recorded, and of which checkpoint."""
+
+from collections.abc import Callable
+from typing import Any
+from weakref import ref
+
+from autotrack import background
+from autotrack.callback import AutoTrack, ByIdentity, Recording, open_run
+from autotrack.elsewhere import Elsewhere, place_of, run_at
+from autotrack.guard import attempt, guarded
+from autotrack.integrations._lightning_loaded import LoadedByCalls
+from autotrack.integrations._lightning_runs import Fit, described, launches, steps_of
+from autotrack.integrations._lightning_values import StepValues, brought_back
+from autotrack.options import Options
+from autotrack.patcher import Call
+from autotrack.resuming import origin_of
+from autotrack.run import Run
+from autotrack.training import begin_training
+
+
+class Evaluations:
+    """By trainer: the evaluation that goes on."""
+
+    def __init__(self, fits: ByIdentity[Fit], modules: ByIdentity[Fit], loaded: LoadedByCalls) -> None:
+        self._fits = fits
+        self._modules = modules
+        self._loaded = loaded
+        self._known: ByIdentity[Evaluation] = ByIdentity()
+
+    def get(self, trainer: Any) -> "Evaluation | None":
+        """The trainer's evaluation, if one was begun."""
+        return self._known.get(trainer)
+
+    def of(self, trainer: Any, tracker: AutoTrack) -> "Evaluation":
+        """The trainer's evaluation, which begins now if it has not yet."""
+        known = self._known.get(trainer)
+        if known is None:
+            known = Evaluation(trainer, tracker, self._fits, self._modules, self._loaded)
+            self._known.set(trainer, known)
+        return known
+
+    def begin(self, what: str, call: Call, tracker: AutoTrack) -> Callable[[Call], None] | None:
+        """`validate`, `test` or `predict` is called; what is returned is for its end."""
+        trainer = call.args[0]
+        if what == "predict":
+            return lambda call: self._predicted(trainer, tracker)
+        return self._launch(what, call, tracker) if launches(trainer) else None
+
+    def end(self, trainer: Any, error: BaseException | None) -> None:
+        """The call is over."""
+        known = self._known.get(trainer)
+        if known is not None:
+            known.finish(error)
+        self._known.drop(trainer)
+
+    def _launch(self, what: str, call: Call, tracker: AutoTrack) -> Callable[[Call], None]:
+        """In processes that this one spawns or forks: what Lightning brings back is recorded here, and what its batches log there."""
+        trainer = call.args[0]
+        before = dict(trainer.callback_metrics)
+        evaluation = self.of(trainer, tracker)
+        given = (*call.args[1:], call.kwargs.get("model"))[0]
+        module = trainer.lightning_module if given is None else given
+        attempt("finding the run of an evaluation", evaluation.launch, module, what)
+
+        def record(call: Call) -> None:
+            if call.error is None:
+                with guarded("recording an evaluation of other processes"):
+                    evaluation.log_epoch(trainer, brought_back(before, trainer.callback_metrics))
+
+        return record
+
+    def _predicted(self, trainer: Any, tracker: AutoTrack) -> None:
+        """Nothing is logged in `predict`: what it has loaded is an input of the run that there is for it."""
+        if trainer.is_global_zero and trainer.lightning_module is not None:
+            with guarded("noting the checkpoint that was predicted with"):
+                self.of(trainer, tracker).note_known(trainer.lightning_module)
+
+
+class Evaluation:
+    """One `validate` or `test` outside of a fit; it finds or opens its run with its first value.
+
+    One in processes that are launched for it does so before, and lets the first of them know the run by the AutoTrack.
+    """
+
+    def __init__(
+        self,
+        trainer: Any,
+        tracker: AutoTrack,
+        fits: ByIdentity[Fit],
+        modules: ByIdentity[Fit],
+        loaded: LoadedByCalls,
+    ) -> None:
+        self.tracker = tracker
+        self.values = StepValues()
+        self.error: BaseException | None = None
+        self._trainer = ref(trainer)
+        self._fits = fits
+        self._modules = modules
+        self._loaded = loaded
+        self._trained: tuple[int, int] | None = None
+        """Steps and epochs of the checkpoint that is evaluated, where its run is the one that the values go to."""
+        self._noted = False
+        self._target: Recording | Elsewhere | Run | None = None
+        self._own: Recording | None = None
+        self._sought = False
+
+    def launch(self, module: Any, what: str) -> None:
+        """Other processes are about to evaluate a module: `what` is "validate" or "test"."""
+        self._sought = True
+        self._target = target = self._seek(self._trainer(), module, what)
+        run = target.run if isinstance(target, Recording) else target
+        self.tracker.place = None if run is None else place_of(run)
+
+    def log(self, values: dict[str, Any], step: int) -> None:
+        """Record values where they belong."""
+        target = self._find() if values else None
+        if target is not None:
+            target.log(values, step=step)
+
+    def log_epoch(self, trainer: Any, values: dict[str, Any]) -> None:
+        """Record what was computed of all batches, at the step that the module was trained to."""
+        target = self._find() if values else None
+        if target is not None and self._trained is not None:
+            step, epoch = self._trained
+            target.log({"epoch": epoch} | values, step=step)
+        elif isinstance(target, Fit) and (target.launched or self._fits.get(trainer) is not target):
+            target.log_after(values)
+        elif target is not None:
+            target.log({"epoch": trainer.current_epoch} | values, step=steps_of(trainer))
+
+    def finish(self, error: BaseException | None = None) -> None:
+        """The evaluation is over."""
+        self._note()
+        self.tracker.place = None
+        self.values.clear()
+        if self._own is not None:
+            self._own.finish(self.error or error)
+
+    def _find(self) -> Recording | Elsewhere | Run | None:
+        if not self._sought:
+            self._sought = True
+            trainer: Any = self._trainer()
+            place = self.tracker.place
+            if place is not None:
+                self._noted = True  # by the process that has launched this one
+                self._target = Elsewhere(run_at(place))
+            else:
+                self._target = self._seek(trainer, trainer.lightning_module, trainer.state.fn.value)
+        self._note()
+        return self._target
+
+    def note_known(self, module: Any) -> None:
+        """Note the checkpoint that was loaded in the run of a module, if there is one."""
+        self._sought, self._target = True, self._known(self._trainer(), module)
+        self._note()
+
+    def _note(self) -> None:
+        """The checkpoint that was loaded is an input of the run."""
+        loaded, target = self._loaded.of(self._trainer()), self._target
+        if self._noted or loaded is None or target is None:
+            return
+        self._noted = True
+        run = target if isinstance(target, Run) else target.run
+        origin = attempt("looking up the run that wrote a checkpoint", origin_of, run.layout, loaded.path)
+        if origin is not None:
+            background.submit(origin.note, run)
+            self._trained = loaded.trained if origin.run == run.id else None
+
+    def _seek(self, trainer: Any, module: Any, what: str) -> Recording | Run | None:
+        """The run that there is for it, else, for an AutoTrack made by hand, a new one."""
+        target = self._known(trainer, module)
+        options = self.tracker.options_for("lightning")
+        if target is None and self.tracker.by_hand and options is not None:
+            self._own = _begin(trainer, module, options, what)
+            target = self._own
+        return target
+
+    def _known(self, trainer: Any, module: Any) -> Recording | Run | None:
+        """The run of the module's last fit, or, of a module that was loaded anew, of the trainer's; else the open run."""
+        fit = self._modules.get(module)
+        if fit is None:
+            fit = self._fits.get(trainer)
+            fit = fit if fit is not None and fit.kind is type(module) else None
+        return fit or open_run()
+
+
+def _begin(trainer: Any, module: Any, options: Options, what: str) -> Recording | None:
+    training = begin_training(
+        "lightning",
+        name=type(module).__name__,
+        config=described(trainer, module) | {"evaluation": what},
+        options=options,
+        nested="child",
+    )
+    return Recording(training, supervised=True) if training is not None else None
