@@ -1,8 +1,8 @@
 """What a Lightning trainer computes outside of a fit: where it is recorded, and of which checkpoint."""
 
 from collections.abc import Callable
-from typing import Any
-from weakref import ref
+from typing import Any, NamedTuple
+from weakref import ReferenceType, ref
 
 from autotrack import background
 from autotrack.callback import AutoTrack, ByIdentity, Recording, open_run
@@ -18,6 +18,14 @@ from autotrack.run import Run
 from autotrack.training import begin_training
 
 
+class Owned(NamedTuple):
+    """A run that was opened for an evaluation: by which trainer, and what was evaluated in it so far."""
+
+    trainer: ReferenceType[Any]
+    recording: Recording
+    kinds: set[str]
+
+
 class Evaluations:
     """By trainer: the evaluation that goes on."""
 
@@ -26,6 +34,8 @@ class Evaluations:
         self._modules = modules
         self._loaded = loaded
         self._known: ByIdentity[Evaluation] = ByIdentity()
+        self._owned: ByIdentity[Owned] = ByIdentity()
+        """By module: the run of its own that an evaluation of it had."""
 
     def get(self, trainer: Any) -> "Evaluation | None":
         """The trainer's evaluation, if one was begun."""
@@ -35,7 +45,7 @@ class Evaluations:
         """The trainer's evaluation, which begins now if it has not yet."""
         known = self._known.get(trainer)
         if known is None:
-            known = Evaluation(trainer, tracker, self._fits, self._modules, self._loaded)
+            known = Evaluation(trainer, tracker, self._fits, self._modules, self._loaded, self._owned)
             self._known.set(trainer, known)
         return known
 
@@ -89,6 +99,7 @@ class Evaluation:
         fits: ByIdentity[Fit],
         modules: ByIdentity[Fit],
         loaded: LoadedByCalls,
+        owned: ByIdentity[Owned],
     ) -> None:
         self.tracker = tracker
         self.values = StepValues()
@@ -97,6 +108,7 @@ class Evaluation:
         self._fits = fits
         self._modules = modules
         self._loaded = loaded
+        self._owned = owned
         self._trained: tuple[int, int] | None = None
         """Steps and epochs of the checkpoint that is evaluated, where its run is the one that the values go to."""
         self._noted = False
@@ -167,13 +179,23 @@ class Evaluation:
             self._trained = loaded.trained if origin.run == run.id else None
 
     def _seek(self, trainer: Any, module: Any, what: str) -> Recording | Run | None:
-        """The run that there is for it, else, for an AutoTrack made by hand, a new one."""
+        """The run that there is for it, else, for an AutoTrack made by hand, a new one.
+
+        A `validate` behind a `test` of the same module by the same trainer goes into the run of that, and the other way round.
+        """
         target = self._known(trainer, module)
         options = self.tracker.options_for("lightning")
-        if target is None and self.tracker.by_hand and options is not None:
-            self._own = _begin(trainer, module, options, what)
-            target = self._own
-        return target
+        if target is not None or not self.tracker.by_hand or options is None:
+            return target
+        owned = self._owned.get(module)
+        again = owned is not None and owned.trainer() is trainer and self._loaded.of(trainer) is None
+        if owned is not None and again and what not in owned.kinds:
+            owned.kinds.add(what)
+            return owned.recording
+        self._own = _begin(trainer, module, options, what)
+        if self._own is not None:
+            self._owned.set(module, Owned(ref(trainer), self._own, {what}))
+        return self._own
 
     def _known(self, trainer: Any, module: Any) -> Recording | Run | None:
         """The run of the module's last fit, or, of a module that was loaded anew, of the trainer's; else the open run."""

@@ -51,6 +51,16 @@ def test_what_a_run_of_its_own_evaluates_is_its_input(store, pl, tmp_path, what)
     assert [step for step, _ in points(newest, "val" if what == "validate" else "test")] == [0]
 
 
+def test_a_validation_behind_a_test_of_a_module_goes_into_its_run(store, pl):
+    made, net = trainer(pl, [autotrack.AutoTrack()]), model(pl)
+    made.test(net, data(), verbose=False)
+    made.validate(net, data(), verbose=False)
+    run = only_run()
+    assert (len(points(run, "test")), len(points(run, "val")), run.status) == (1, 1, "finished")
+    made.test(net, data(), verbose=False)
+    assert [len(points(each, "test")) for each in autotrack.runs()] == [1, 1]
+
+
 def test_what_is_predicted_with_is_an_input_of_the_open_run(store, pl, arm, tmp_path):
     fitted(pl, tmp_path, arm())
     first = only_run()
