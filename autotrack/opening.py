@@ -198,16 +198,20 @@ class RankRun(Run):
         super().log({f"rank.{rank()}/{key}": value for key, value in items(values)}, step)
 
 
-def attach() -> Run | None:
-    """In a worker or a rank above 0 of a run of an ancestor process: that run, written to from here."""
+def attach(child: str | None = None) -> Run | None:
+    """In a worker or a rank above 0 of a run of an ancestor process: that run, or a child of it, written to from here."""
     owner = marks.owner() if is_worker() or rank() > 0 else None
     if owner is None:
         return None
     layout = Layout(owner.store)
     journal = journal_in(layout, owner.project, owner.run, "worker")
     facts = Start(owner.run, owner.project, None, None, (), "", "worker")
-    run = (RankRun if rank() > 0 else Run)(journal, layout, facts, id=owner.run)
+    kind = RankRun if rank() > 0 else Run
+    run = kind(journal, layout, facts, id=owner.run)
     run.foreign, run.by_user = True, owner.by_user
+    if child not in (None, run.id):
+        run = kind(journal, layout, facts, id=child, parent_run=run)
+        run.foreign = True
     session.register(run)
     return run
 

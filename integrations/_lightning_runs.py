@@ -5,7 +5,7 @@ from typing import Any
 
 from autotrack import background, marks
 from autotrack.callback import AutoTrack, Recording
-from autotrack.elsewhere import Elsewhere
+from autotrack.elsewhere import Elsewhere, Place, place_of
 from autotrack.guard import attempt
 from autotrack.integrations import _pretrained
 from autotrack.integrations._lightning_facts import config_of, summary_of
@@ -37,9 +37,19 @@ class Fit(Recording):
         self.window.begin()
         self.epoch_began = perf_counter()
         self.launched = False
-        """Whether other processes train, which this one has launched: it knows nothing of their steps."""
+        """Whether other processes train, which this one launches: it knows nothing of their steps."""
         self._reached: tuple[int, int] | None = None
         """Steps and epochs at its end."""
+
+    def describe_again(self, trainer: Any, module: Any) -> None:
+        """In a process that was launched: optimizers and data are made here, and the one that began the run has none."""
+        self.run.update_config(described(trainer, module), source="lightning")
+
+    def launch(self) -> None:
+        """Other processes are about to train; the first of them knows the run by the AutoTrack."""
+        self.launched = True
+        if self.tracker is not None:
+            self.tracker.place = place_of(self.run)
 
     def begin_epoch(self) -> None:
         """An epoch of training begins."""
@@ -121,14 +131,20 @@ class Fit(Recording):
     def finish(self, error: BaseException | None = None) -> None:
         if self.trainer is not None and not self.launched:
             self._reached = steps_of(self.trainer), self.trainer.current_epoch
+        if self.launched and self.tracker is not None:
+            self.tracker.place = None
         super().finish(error)
         self.values.clear()
         self.tracker = self.trainer = self.strategy = None
 
 
-def part_of_another(options: Options) -> Any:
-    """In a process that was spawned or forked for a training: its part of the run that the parent opened; else None."""
-    run = attach() if is_worker() and not keeps_out(marks.owner(), options) else None
+def part_of_another(options: Options, place: Place | None = None) -> Any:
+    """In a process that was spawned or forked for a training: its part of the run that the parent opened; else None.
+
+    `place`: that of the training's run, which may be a child.
+    """
+    child = None if place is None else place.run
+    run = attach(child) if is_worker() and not keeps_out(marks.owner(), options) else None
     return None if run is None else Elsewhere(run, options.log_every or 1)
 
 
@@ -147,12 +163,14 @@ def begin_recording(
         nested="child",
         checkpoint=checkpoint,
     )
-    part = training or part_of_another(options)
+    part = training or part_of_another(options, tracker.place)
     if part is None:
         return None
     if training is not None and checkpoint is None:
         _pretrained.begin(training.run, module, _pretrained.folders_of(module))
     fit = Fit(part, supervised, tracker, trainer, module)
+    if training is None:
+        fit.describe_again(trainer, module)
     rows = summary_of(module)
     if rows and module is not None:
         # Writing the table is the helper thread's work; what closes the run waits behind it.

@@ -170,7 +170,8 @@ class LightningWatch(Watch):
             trainer, module, tracker, supervised, loaded.path if loaded is not None else None
         )
         if fit is not None:
-            fit.launched = launched
+            if launched:
+                fit.launch()
             self.fits.set(trainer, fit)
             self.modules.set(module, fit)
             trained(module, fit.run)
@@ -301,10 +302,15 @@ class LightningCallback(Adapter):
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
         """The training begins, behind sanity check and resuming."""
-        known = self.watch.fits.get(trainer)
-        if trainer.fast_dev_run or not trainer.is_global_zero or (known is not None and known.active):
+        if trainer.fast_dev_run or not trainer.is_global_zero:
             return
-        if first_of(trainer.callbacks) is self.owner:
+        known = self.watch.fits.get(trainer)
+        if known is not None and known.active:
+            if (
+                known.launched and known.tracker is self.owner
+            ):  # a process that was forked has the parent's recording
+                known.describe_again(trainer, module)
+        elif first_of(trainer.callbacks) is self.owner:
             self.watch.record(trainer, module, self.owner)
 
     def on_train_epoch_start(self, trainer: Any, module: Any) -> None:

@@ -74,6 +74,24 @@ def test_several_processes_make_one_run_and_none_waits_for_another(store, tmp_pa
     assert points(run, "loss_epoch") == [(1, float(reference))]
     assert [step for step, _ in points(run, "loss_step")] == [0, 1]
     assert [step for step, _ in points(run, "auto/loss")] == [0, 1]
+    assert run.config["optimizer"]["lr"] == 0.1
+    assert run.config["data"]["train"]["batch_size"] == 8
+    assert run.config["trainer"]["num_training_batches"] == 2
+
+
+@pytest.mark.parametrize("strategy", ["ddp_fork", pytest.param("ddp_spawn", marks=pytest.mark.proof)])
+def test_a_second_training_in_other_processes_is_recorded_in_its_child_run(store, tmp_path, strategy):
+    again = SEVERAL.replace(
+        "    trainer = ", "    autotrack.init()\n    for epochs in (1, 2):\n      trainer = "
+    )
+    again = again.replace("max_epochs=1", "max_epochs=epochs").replace("    trainer.fit", "      trainer.fit")
+    told(again, strategy, tmp_path)
+    (run,) = [each for each in autotrack.runs() if each.parent is None]
+    (child,) = run.children
+    for each, epochs in ((run, 1), (child, 2)):
+        assert each.config["trainer"]["max_epochs"] == epochs
+        assert each.config["optimizer"]["lr"] == 0.1
+        assert len(points(each, "loss_epoch")) == epochs
 
 
 @pytest.mark.parametrize("strategy", ["ddp_fork", pytest.param("ddp_spawn", marks=pytest.mark.proof)])
