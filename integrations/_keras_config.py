@@ -6,6 +6,7 @@ losses and callbacks were made with is read off their attributes.
 
 import sys
 from collections.abc import Iterable
+from operator import methodcaller
 from typing import Any
 
 from autotrack.guard import reason
@@ -42,7 +43,13 @@ def config_of(
     keras = sys.modules.get("keras.src.backend.config")
     if keras is not None:
         parts["backend"] = keras.backend()
-    return {name: part for name, part in parts.items() if part}
+    return {name: part for name, part in parts.items() if part} | _seed()
+
+
+def _seed() -> dict[str, Any]:
+    """What `keras.utils.set_random_seed` was given last."""
+    seed, _ = reason(methodcaller("get_random_seed"), sys.modules.get("keras.src.utils.rng_utils"))
+    return {} if seed is None else {"seed": seed}
 
 
 def optimizer_of(model: Any) -> dict[str, Any]:

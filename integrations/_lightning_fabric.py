@@ -18,7 +18,7 @@ from weakref import finalize
 
 from autotrack import loads, saves, session
 from autotrack.callback import ByIdentity, Recording, Watch, first_of
-from autotrack.integrations._lightning_facts import model_facts, optimizer_facts
+from autotrack.integrations._lightning_facts import model_facts, optimizer_facts, seed_facts
 from autotrack.integrations._lightning_runs import part_of_another
 from autotrack.integrations._lightning_values import plain
 from autotrack.integrations._lightning_writes import Writes
@@ -177,4 +177,4 @@ def _facts(fabric: Any) -> dict[str, Any]:
     facts = {
         name: type(getattr(fabric, f"_{name}")).__name__ for name in ("strategy", "accelerator", "precision")
     }
-    return facts | {"world_size": fabric.world_size, "device": str(fabric.device)}
+    return facts | {"world_size": fabric.world_size, "device": str(fabric.device)} | seed_facts()

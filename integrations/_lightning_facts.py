@@ -1,5 +1,6 @@
 """What a Lightning trainer, its module and its data are set to: the config of a run."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from operator import methodcaller
 from typing import Any
@@ -60,7 +61,15 @@ def trainer_facts(trainer: Any) -> dict[str, Any]:
     facts["plugins"] = [type(plugin).__name__ for plugin in _listed(getattr(trainer, "plugins", None))]
     if reason(getattr, trainer, "train_dataloader", None)[0] is not None:  # else asking would load the data
         facts["estimated_stepping_batches"] = reason(getattr, trainer, "estimated_stepping_batches")[0]
-    return {name: value for name, value in facts.items() if value is not None and value != []}
+    return {name: value for name, value in facts.items() if value is not None and value != []} | seed_facts()
+
+
+def seed_facts() -> dict[str, Any]:
+    """What `seed_everything` was given last, which Lightning keeps in the environment."""
+    seed, workers = os.environ.get("PL_GLOBAL_SEED"), os.environ.get("PL_SEED_WORKERS")
+    if seed is None or not seed.isdecimal():
+        return {}
+    return {"seed": int(seed), "seed_workers": workers == "1"}
 
 
 def model_facts(module: Any) -> dict[str, Any]:

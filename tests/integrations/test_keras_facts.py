@@ -79,6 +79,7 @@ def test_the_settings_of_losses_and_callbacks_are_known_and_ours_is_not_among_th
     )
     assert set(config["callbacks"]) == {"EarlyStopping", "ReduceLROnPlateau"}
     assert config["callbacks"]["EarlyStopping"]["patience"] == 7
+    assert config["seed"] == 0
     assert (config["optimizer"]["class"], config["optimizer"]["beta_1"]) == ("Adam", 0.9)
     assert values(only_run(), "learning_rate") == pytest.approx(
         [0.1, 0.1]

@@ -141,6 +141,21 @@ def test_takes_callbacks_data_and_datamodule_as_config(store, pl, arm):
     assert "model_summary.json" in [artifact.name for artifact in run.artifacts]
 
 
+def test_the_seed_that_lightning_was_given_is_a_fact_of_the_trainer(store, pl, arm, monkeypatch):
+    for name in (
+        "PL_GLOBAL_SEED",
+        "PL_SEED_WORKERS",
+    ):  # what is set from now on is taken back behind the test
+        monkeypatch.setenv(name, "0")
+        monkeypatch.delenv(name)
+    trainer(pl, arm()).fit(model(pl), data())
+    pl.seed_everything(3, workers=True)
+    trainer(pl, arm()).fit(model(pl), data())
+    first, second = (run.config["trainer"] for run in autotrack.runs(order_by="created"))
+    assert "seed" not in first
+    assert (second["seed"], second["seed_workers"]) == (3, True)
+
+
 def test_a_lone_test_has_a_run_where_an_autotrack_was_given(store, pl):
     net = model(pl, lr=0.5)
     trainer(pl, [autotrack.AutoTrack(project="p")]).test(net, data(), verbose=False)
