@@ -8,6 +8,7 @@ from autotrack import background
 from autotrack.callback import AutoTrack, ByIdentity, Recording, open_run
 from autotrack.elsewhere import Elsewhere, place_of, run_at
 from autotrack.guard import attempt, guarded
+from autotrack.integrations import _nothing_left
 from autotrack.integrations._lightning_loaded import LoadedByCalls
 from autotrack.integrations._lightning_runs import Fit, described, launches, steps_of
 from autotrack.integrations._lightning_values import StepValues, brought_back
@@ -26,6 +27,13 @@ class Owned(NamedTuple):
     kinds: set[str]
 
 
+class Over(NamedTuple):
+    """A training that was over before it was resumed: its run, and the class of its module."""
+
+    part: Elsewhere
+    kind: type
+
+
 class Evaluations:
     """By trainer: the evaluation that goes on."""
 
@@ -36,6 +44,8 @@ class Evaluations:
         self._known: ByIdentity[Evaluation] = ByIdentity()
         self._owned: ByIdentity[Owned] = ByIdentity()
         """By module: the run of its own that an evaluation of it had."""
+        self._over: ByIdentity[Over] = ByIdentity()
+        """By trainer: the run of its last fit, if that had nothing left to train."""
 
     def get(self, trainer: Any) -> "Evaluation | None":
         """The trainer's evaluation, if one was begun."""
@@ -45,7 +55,9 @@ class Evaluations:
         """The trainer's evaluation, which begins now if it has not yet."""
         known = self._known.get(trainer)
         if known is None:
-            known = Evaluation(trainer, tracker, self._fits, self._modules, self._loaded, self._owned)
+            known = Evaluation(
+                trainer, tracker, self._fits, self._modules, self._loaded, self._owned, self._over
+            )
             self._known.set(trainer, known)
         return known
 
@@ -55,6 +67,16 @@ class Evaluations:
         if what == "predict":
             return lambda call: self._predicted(trainer, tracker)
         return self._launch(what, call, tracker) if launches(trainer) else None
+
+    def fitted(self, trainer: Any, tracker: AutoTrack | None) -> None:
+        """A fit is over; `tracker` is its AutoTrack where it had nothing left to train behind the checkpoint that it loaded."""
+        self._over.drop(trainer)
+        loaded, options = self._loaded.of(trainer), None if tracker is None else tracker.options
+        if loaded is None or options is None or not trainer.is_global_zero:
+            return
+        run = _nothing_left.run_of("lightning", loaded.path, options)
+        if run is not None:
+            self._over.set(trainer, Over(Elsewhere(run), type(trainer.lightning_module)))
 
     def end(self, trainer: Any, error: BaseException | None) -> None:
         """The call is over."""
@@ -100,6 +122,7 @@ class Evaluation:
         modules: ByIdentity[Fit],
         loaded: LoadedByCalls,
         owned: ByIdentity[Owned],
+        over: ByIdentity[Over],
     ) -> None:
         self.tracker = tracker
         self.values = StepValues()
@@ -109,6 +132,7 @@ class Evaluation:
         self._modules = modules
         self._loaded = loaded
         self._owned = owned
+        self._over = over
         self._trained: tuple[int, int] | None = None
         """Steps and epochs of the checkpoint that is evaluated, where its run is the one that the values go to."""
         self._noted = False
@@ -120,7 +144,7 @@ class Evaluation:
         """Other processes are about to evaluate a module: `what` is "validate" or "test"."""
         self._sought = True
         self._target = target = self._seek(self._trainer(), module, what)
-        run = target.run if isinstance(target, Recording) else target
+        run = target if target is None or isinstance(target, Run) else target.run
         self.tracker.place = None if run is None else place_of(run)
 
     def log(self, values: dict[str, Any], step: int) -> None:
@@ -178,7 +202,7 @@ class Evaluation:
             background.submit(origin.note, run)
             self._trained = loaded.trained if origin.run == run.id else None
 
-    def _seek(self, trainer: Any, module: Any, what: str) -> Recording | Run | None:
+    def _seek(self, trainer: Any, module: Any, what: str) -> Recording | Elsewhere | Run | None:
         """The run that there is for it, else, for an AutoTrack made by hand, a new one.
 
         A `validate` behind a `test` of the same module by the same trainer goes into the run of that, and the other way round.
@@ -197,13 +221,15 @@ class Evaluation:
             self._owned.set(module, Owned(ref(trainer), self._own, {what}))
         return self._own
 
-    def _known(self, trainer: Any, module: Any) -> Recording | Run | None:
+    def _known(self, trainer: Any, module: Any) -> Recording | Elsewhere | Run | None:
         """The run of the module's last fit, or, of a module that was loaded anew, of the trainer's; else the open run."""
         fit = self._modules.get(module)
-        if fit is None:
-            fit = self._fits.get(trainer)
-            fit = fit if fit is not None and fit.kind is type(module) else None
-        return fit or open_run()
+        if fit is not None:
+            return fit
+        fit, over = self._fits.get(trainer), self._over.get(trainer)
+        if over is not None and over.kind is type(module):
+            return over.part
+        return fit if fit is not None and fit.kind is type(module) else open_run()
 
 
 def _begin(trainer: Any, module: Any, options: Options, what: str) -> Recording | None:

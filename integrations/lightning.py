@@ -156,12 +156,20 @@ class LightningWatch(Watch):
     def begin_fit(self, call: Call) -> Callable[[Call], None] | None:
         """As `enter`; of a fit in processes that this one spawns or forks only what they write is left, so its run begins here."""
         trainer = call.args[0]
-        end = self.enter(call)
-        if end is not None and launches(trainer) and not trainer.fast_dev_run:
-            tracker = first_of(trainer.callbacks)
-            if tracker is not None:
-                self.record(trainer, (*call.args[1:], call.kwargs.get("model"))[0], tracker, launched=True)
-        return end
+        end, before = self.enter(call), self.fits.get(trainer)
+        tracker = first_of(trainer.callbacks)
+        if end is None or tracker is None or trainer.fast_dev_run:
+            return end
+        if launches(trainer):
+            self.record(trainer, (*call.args[1:], call.kwargs.get("model"))[0], tracker, launched=True)
+
+        def note_and_end(call: Call) -> None:
+            trained = self.fits.get(trainer) is not before
+            with guarded("looking up the run of a fit that had nothing left to train"):
+                self.evaluations.fitted(trainer, None if trained or call.error is not None else tracker)
+            end(call)
+
+        return note_and_end
 
     def record(self, trainer: Any, module: Any, tracker: AutoTrack, launched: bool = False) -> None:
         """A training begins, here or in processes that are launched for it."""

@@ -25,13 +25,13 @@ from typing import Any, ClassVar
 
 from autotrack import saves
 from autotrack.callback import Adapter, AutoTrack, ByIdentity, Watch, first_of, open_run
+from autotrack.elsewhere import Elsewhere
 from autotrack.guard import guarded
 from autotrack.integration import Integration
-from autotrack.integrations import _pretrained
+from autotrack.integrations import _nothing_left, _pretrained
 from autotrack.integrations._transformers_checkpoints import Checkpoints, folders, tell_going, tell_rotated
 from autotrack.integrations._transformers_end import outcome
 from autotrack.integrations._transformers_facts import config_of
-from autotrack.integrations._transformers_resumed import over
 from autotrack.integrations._transformers_search import begin_search, searching, trial_number
 from autotrack.integrations._transformers_steps import Inside, Steps, Train, inside
 from autotrack.integrations._transformers_values import flat
@@ -199,9 +199,11 @@ class TransformersCallback(Adapter):
             self._start(args, state, here, facts, options)
         elif here is not None:
             here.state = state
-            train = over(here.checkpoint, options) if here.checkpoint is not None else None
-            if train is not None:
-                train.owner = self.owner
+            path = here.checkpoint
+            run = _nothing_left.run_of("transformers", path, options) if path is not None else None
+            if run is not None:
+                train = Train(Elsewhere(run), supervised=True)
+                train.active, train.owner = False, self.owner
                 self.watch.trains.set(state, train)
 
     def _start(

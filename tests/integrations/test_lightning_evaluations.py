@@ -51,6 +51,22 @@ def test_what_a_run_of_its_own_evaluates_is_its_input(store, pl, tmp_path, what)
     assert [step for step, _ in points(newest, "val" if what == "validate" else "test")] == [0]
 
 
+def test_what_is_evaluated_when_nothing_is_left_to_train_goes_into_the_run_of_the_checkpoint(
+    store, pl, arm, tmp_path
+):
+    fitted(pl, tmp_path, arm())
+    before = only_run()
+    made, net = trainer(pl, arm(), max_epochs=2), model(pl)
+    made.fit(net, data(), ckpt_path=tmp_path / "saved" / "epoch=1.ckpt")
+    made.test(net, data(), verbose=False)
+    made.validate(net, data(), ckpt_path=tmp_path / "saved" / "epoch=0.ckpt", verbose=False)
+    run = only_run()
+    assert (run.id, run.status, run.attempts) == (before.id, "finished", 1)
+    assert [step for step, _ in points(run, "test")] == [6]
+    assert [step for step, _ in points(run, "val")] == [3]
+    assert points(run, "loss") == points(before, "loss")
+
+
 def test_a_validation_behind_a_test_of_a_module_goes_into_its_run(store, pl):
     made, net = trainer(pl, [autotrack.AutoTrack()]), model(pl)
     made.test(net, data(), verbose=False)

@@ -1,22 +1,24 @@
-"""A `Trainer.train` that is resumed where no step is left: what is evaluated behind it belongs to the run that wrote the checkpoint.
+"""A training that is resumed where no step is left: what is evaluated behind it belongs to the run that wrote the checkpoint.
 
 That run is not gone on with, as a training would: it would have an attempt without a step, which hides what the one before has at
 the same step. The values are added to it, as those of an evaluation are that comes after the end of a training.
 """
 
+from os import PathLike
+
 from autotrack import session
-from autotrack.elsewhere import Elsewhere, Place, run_at
-from autotrack.integrations._transformers_steps import Train
+from autotrack.elsewhere import Place, run_at
 from autotrack.layout import Layout, find_store
 from autotrack.opening import resume_word
 from autotrack.options import Options
 from autotrack.process import is_worker, rank
 from autotrack.resuming import origin_here
+from autotrack.run import Run
 from autotrack.training import keeps_out
 
 
-def over(checkpoint: str, options: Options) -> Train | None:
-    """The training that wrote a checkpoint, as one that is over; None where it would not be gone on with.
+def run_of(framework: str, checkpoint: str | PathLike[str], options: Options) -> Run | None:
+    """The run that wrote a checkpoint, as one that has ended; None where a training would not go on with it.
 
     An open run notes the checkpoint, and takes what is evaluated.
     """
@@ -29,10 +31,8 @@ def over(checkpoint: str, options: Options) -> Train | None:
         return None
     if origin.run is None or resume_word(options.resume) == "never":
         return None
-    if not origin.fits("transformers", options.project):
+    if not origin.fits(framework, options.project):
         return None
     run = run_at(Place(Layout(find_store()).run_dir(origin.project, origin.run), origin.run))
     run.log_model = options.log_model
-    train = Train(Elsewhere(run), supervised=True)
-    train.active = False
-    return train
+    return run
