@@ -178,12 +178,15 @@ class Evaluation:
             trainer: Any = self._trainer()
             place = self.tracker.place
             if place is not None:
-                self._noted = True  # by the process that has launched this one
                 self._target = Elsewhere(run_at(place))
             else:
                 self._target = self._seek(trainer, trainer.lightning_module, trainer.state.fn.value)
         self._note()
         return self._target
+
+    def note(self) -> None:
+        """Find its run, and note there what is evaluated."""
+        self._find()
 
     def note_known(self, module: Any) -> None:
         """Note the checkpoint that was loaded in the run of a module, if there is one."""

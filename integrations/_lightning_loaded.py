@@ -1,7 +1,6 @@
 """The checkpoint that a call of a Lightning trainer loads, by `ckpt_path`: what a fit goes on from, or what is evaluated.
 
-`connector._select_ckpt_path` says its path, "best", "last" and "hpc" worked out, also in a process that only launches others;
-`connector.resume_start` has loaded it.
+`connector.resume_start` has loaded it, in the process that works with it; "best", "last" and "hpc" are paths by then.
 """
 
 from typing import Any, NamedTuple
@@ -27,7 +26,6 @@ class LoadedByCalls:
 
     def install(self, patcher: Patcher, connector: Any) -> None:
         """Watch a namespace's checkpoint connector."""
-        patcher.listen(connector, "_select_ckpt_path", self._selected)
         patcher.listen(connector, "resume_start", self._started)
 
     def of(self, trainer: Any) -> Loaded | None:
@@ -37,11 +35,6 @@ class LoadedByCalls:
     def forget(self, trainer: Any) -> None:
         """Another call begins."""
         self._known.drop(trainer)
-
-    def _selected(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-        trainer = args[0].trainer
-        if result is not None and trainer.state.fn != "fit":
-            self._known.set(trainer, Loaded(result))
 
     def _started(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         connector, path = args[0], kwargs.get("checkpoint_path", args[1] if len(args) > 1 else None)

@@ -211,8 +211,9 @@ class LightningWatch(Watch):
         """Lightning has computed the values of an epoch of training, validation or test."""
         trainer = args[0].trainer
         target = self._target(trainer)
-        # What a launched evaluation gives is recorded by the process that launched it.
-        if target is not None and not (isinstance(target, Evaluation) and launches(trainer)):
+        if isinstance(target, Evaluation) and launches(trainer):
+            target.note()  # what it gives is recorded by the process that has launched this one
+        elif target is not None:
             target.log_epoch(trainer, epoch_values(trainer._results))
 
     def rates_read(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
