@@ -103,7 +103,7 @@ _serving: list[background.Task] = []
 
 
 def _append(run: "Run", kind: str, *body: Any) -> None:
-    if run.dir.parent.is_dir() and not run.dir.is_dir():
+    if run.dir.parent.is_dir() and not os.path.lexists(run.dir):
         return  # the run was deleted, and stays so
     child = () if run.id == run.dir.name else (run.id,)
     with _locks[0]:

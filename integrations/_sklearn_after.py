@@ -189,18 +189,23 @@ def _compared(function: Any) -> tuple[str, ...]:
 
 
 def _caller() -> FrameType | None:
-    """The frame that called what we observe, seen from what hears of it: the frames of `heard` and of a `PortableMethod` lie between."""
+    """The frame that called what we observe, seen from what hears of it: the frames of `heard` and of a `PortableMethod` lie between.
+
+    None where it is heard of twice, by `autolog()` and for the `AutoTrack` of some estimator, and this is the inner one.
+    """
     frame: FrameType | None = sys._getframe(3)
+    heard_by = 0
     while frame is not None and frame.f_globals is _BETWEEN:
+        heard_by += frame.f_code.co_name == "listened"
         frame = frame.f_back
-    return frame
+    return frame if heard_by == 1 else None
 
 
 def _is_users(frame: FrameType | None) -> bool:
     """Whether it is the user's own code that calls: nothing is being fitted or trained here, and no function of scikit-learn, or
     method of an estimator that is observed, has called it.
     """
-    if inside.get() is not None or in_training() or not session.recording():
+    if frame is None or inside.get() is not None or in_training() or not session.recording():
         return False
     while frame is not None:
         if (

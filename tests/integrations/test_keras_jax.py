@@ -18,7 +18,7 @@ def last():
 
 def points(run, key):
     found = run.history(keys=[key])[key]
-    return dict(zip(found.steps.tolist(), found.values.tolist()))
+    return dict(sorted(zip(found.steps.tolist(), found.values.tolist())))  # worker threads tell of two batches in any order
 """
 
 RATES = """

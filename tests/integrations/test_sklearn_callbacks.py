@@ -126,6 +126,15 @@ def test_its_score_is_recorded_without_autolog_too() -> None:
     assert only().summary["score/IRIS[:50]"] == value
 
 
+def test_its_score_is_recorded_once_beside_autolog() -> None:
+    model = regression().set_callbacks(tracker())
+    autotrack.sklearn.autolog(project="tests")
+    model.fit(IRIS, SPECIES)
+    value = model.score(IRIS, SPECIES)
+    autotrack.autolog(disable=True)
+    assert list(only().history("score/IRIS")["score/IRIS"].values) == [value]
+
+
 def test_a_transformer_that_has_one_is_a_run_too() -> None:
     StandardScaler().set_callbacks(tracker()).fit_transform(IRIS)
     run = only()
