@@ -51,6 +51,10 @@ class Kernel:
                 printed.append(message["content"]["text"])
 
         reply = self.client.execute_interactive(code, timeout=60, output_hook=take)
+        while (
+            reply["content"]["status"] == "aborted"
+        ):  # it came while the kernel dropped what waited behind an error
+            reply = self.client.execute_interactive(code, timeout=60, output_hook=take)
         return "".join(printed), reply["content"].get("ename", "")
 
     def interrupt_in(self, code: str, ready: Path) -> str:
