@@ -17,6 +17,7 @@ from autotrack.gil import turn
 from autotrack.guard import guarded
 
 PAUSE_SECONDS = 0.1
+IMPORT_SECONDS = 10.0
 SOON_SECONDS = 0.05
 
 Interval = float | Callable[[], float]
@@ -97,13 +98,19 @@ class Helper:
         self._rests_from = monotonic() + 2 * SOON_SECONDS
 
     def pause(self) -> None:
-        """End the thread for a moment if it has nothing in hand; `start` goes on with what is planned and waiting."""
+        """End the thread for a moment if it has nothing in hand; `start` goes on with what is planned and waiting.
+
+        While it imports a module it is waited for: nobody would release the module's lock in a forked child.
+        """
         thread = self.thread
         if thread is None or not thread.is_alive() or thread is threading.current_thread():
             return
         self.pausing = True
         self.put(_nothing)
         thread.join(PAUSE_SECONDS)
+        until = monotonic() + IMPORT_SECONDS
+        while thread.is_alive() and _imports(thread) and monotonic() < until:
+            thread.join(0.002)
 
     def _run(self) -> None:
         try:
@@ -318,6 +325,16 @@ def breathe() -> None:
 
 def _nothing() -> None:
     """A job that only wakes the thread."""
+
+
+def _imports(thread: threading.Thread) -> bool:
+    """Whether a thread is importing a module at this moment."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _before_fork() -> None:

@@ -1,5 +1,6 @@
 """The helper thread: order, errors, tasks that return, and waiting that holds nothing up."""
 
+import importlib
 import inspect
 import os
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -233,3 +235,23 @@ assert len(seen) > count, "the task ended with the fork"
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_fork_waits_for_a_module_that_the_helper_thread_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = tmp_path / "begun"
+    (tmp_path / "slow_to_import.py").write_text(
+        f"import pathlib, time\npathlib.Path({str(begun)!r}).touch()\ntime.sleep(0.7)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    background.submit(importlib.import_module, "slow_to_import")
+    until(begun.exists)
+    child = os.fork()
+    if child == 0:
+        importlib.import_module("slow_to_import")
+        os._exit(7)
+    until(
+        lambda: (done := os.waitpid(child, os.WNOHANG)) != (0, 0) and os.waitstatus_to_exitcode(done[1]) == 7
+    )
