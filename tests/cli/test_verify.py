@@ -128,6 +128,7 @@ def attempts(invoke: Invoke, store: Path) -> list[Path]:
     return sorted(store.glob("runs/p/abcdefghij/*.zst"), key=lambda path: int(path.name.split("-")[-2]))
 
 
+@pytest.mark.proof
 def test_an_attempt_that_died_and_was_gone_on_with_is_a_note(invoke: Invoke, store: Path) -> None:
     died, _ = attempts(invoke, store)
     (found,) = findings(invoke, code=0)

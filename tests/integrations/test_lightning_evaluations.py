@@ -39,6 +39,7 @@ def test_a_checkpoint_of_the_run_is_evaluated_at_its_own_step(store, pl, arm, tm
     assert len(checkpoints_read(run)) == 3
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("what", ["validate", "test"])
 def test_what_a_run_of_its_own_evaluates_is_its_input(store, pl, tmp_path, what):
     fitted(pl, tmp_path, [autotrack.AutoTrack()])
