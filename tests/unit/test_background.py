@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -252,6 +253,11 @@ def test_a_fork_waits_for_a_module_that_the_helper_thread_imports(
     if child == 0:
         importlib.import_module("slow_to_import")
         os._exit(7)
-    until(
-        lambda: (done := os.waitpid(child, os.WNOHANG)) != (0, 0) and os.waitstatus_to_exitcode(done[1]) == 7
-    )
+    last, ended, status = time.monotonic() + 30, 0, 0
+    while not ended and time.monotonic() < last:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        time.sleep(0.01)
+    if not ended:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert (ended, os.waitstatus_to_exitcode(status)) == (child, 7)
