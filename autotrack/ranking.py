@@ -27,8 +27,8 @@ class Save:
         self,
         id: str,
         path: str,
-        look: "Look",
-        part: "Part | None" = None,
+        look: Look,
+        part: Part = ALL,
         score: float | None = None,
         monitor: str | None = None,
         mode: str | None = None,
@@ -38,7 +38,7 @@ class Save:
         self.id = id
         self.path = path
         self.look = look
-        self.part: Part = part or ALL
+        self.part = part
         self.score = score
         self.monitor = monitor
         self.mode = mode
@@ -131,8 +131,12 @@ class Ranking:
 
 def _is_better(save: Save, best: Save) -> bool:
     """Whether a score is better; of two that are the same the earlier one counts, as for the frameworks, as long as it is there."""
-    ours, theirs = save.score or 0.0, best.score or 0.0
-    if ours == theirs:
+    if save.score == best.score:
         is_there = bool(best.kept) or not best.gone
         return save.order < best.order or not is_there
-    return ours < theirs if save.mode == "min" else ours > theirs
+    return beats(save.score or 0.0, best.score or 0.0, save.mode)
+
+
+def beats(score: float, other: float, mode: str | None) -> bool:
+    """Whether a score is better than another one: the less where `mode` is "min", else the more."""
+    return score < other if mode == "min" else score > other

@@ -38,13 +38,13 @@ class Evaluations:
     """By trainer: the evaluation that goes on."""
 
     def __init__(self, fits: ByIdentity[Fit], modules: ByIdentity[Fit], loaded: LoadedByCalls) -> None:
-        self._fits = fits
-        self._modules = modules
-        self._loaded = loaded
+        self.fits = fits
+        self.modules = modules
+        self.loaded = loaded
         self._known: ByIdentity[Evaluation] = ByIdentity()
-        self._owned: ByIdentity[Owned] = ByIdentity()
+        self.owned: ByIdentity[Owned] = ByIdentity()
         """By module: the run of its own that an evaluation of it had."""
-        self._over: ByIdentity[Over] = ByIdentity()
+        self.over: ByIdentity[Over] = ByIdentity()
         """By trainer: the run of its last fit, if that had nothing left to train."""
 
     def get(self, trainer: Any) -> "Evaluation | None":
@@ -55,9 +55,7 @@ class Evaluations:
         """The trainer's evaluation, which begins now if it has not yet."""
         known = self._known.get(trainer)
         if known is None:
-            known = Evaluation(
-                trainer, tracker, self._fits, self._modules, self._loaded, self._owned, self._over
-            )
+            known = Evaluation(trainer, tracker, self)
             self._known.set(trainer, known)
         return known
 
@@ -70,13 +68,13 @@ class Evaluations:
 
     def fitted(self, trainer: Any, tracker: AutoTrack | None) -> None:
         """A fit is over; `tracker` is its AutoTrack where it had nothing left to train behind the checkpoint that it loaded."""
-        self._over.drop(trainer)
-        loaded, options = self._loaded.of(trainer), None if tracker is None else tracker.options
+        self.over.drop(trainer)
+        loaded, options = self.loaded.of(trainer), None if tracker is None else tracker.options
         if loaded is None or options is None or not trainer.is_global_zero:
             return
         run = _nothing_left.run_of("lightning", loaded.path, options)
         if run is not None:
-            self._over.set(trainer, Over(Elsewhere(run), type(trainer.lightning_module)))
+            self.over.set(trainer, Over(Elsewhere(run), type(trainer.lightning_module)))
 
     def end(self, trainer: Any, error: BaseException | None) -> None:
         """The call is over."""
@@ -114,25 +112,12 @@ class Evaluation:
     One in processes that are launched for it does so before, and lets the first of them know the run by the AutoTrack.
     """
 
-    def __init__(
-        self,
-        trainer: Any,
-        tracker: AutoTrack,
-        fits: ByIdentity[Fit],
-        modules: ByIdentity[Fit],
-        loaded: LoadedByCalls,
-        owned: ByIdentity[Owned],
-        over: ByIdentity[Over],
-    ) -> None:
+    def __init__(self, trainer: Any, tracker: AutoTrack, among: Evaluations) -> None:
         self.tracker = tracker
         self.values = StepValues()
         self.error: BaseException | None = None
         self._trainer = ref(trainer)
-        self._fits = fits
-        self._modules = modules
-        self._loaded = loaded
-        self._owned = owned
-        self._over = over
+        self._among = among
         self._trained: tuple[int, int] | None = None
         """Steps and epochs of the checkpoint that is evaluated, where its run is the one that the values go to."""
         self._noted = False
@@ -159,7 +144,7 @@ class Evaluation:
         if target is not None and self._trained is not None:
             step, epoch = self._trained
             target.log({"epoch": epoch} | values, step=step)
-        elif isinstance(target, Fit) and (target.launched or self._fits.get(trainer) is not target):
+        elif isinstance(target, Fit) and (target.launched or self._among.fits.get(trainer) is not target):
             target.log_after(values)
         elif target is not None:
             target.log({"epoch": trainer.current_epoch} | values, step=steps_of(trainer))
@@ -195,7 +180,7 @@ class Evaluation:
 
     def _note(self) -> None:
         """The checkpoint that was loaded is an input of the run."""
-        loaded, target = self._loaded.of(self._trainer()), self._target
+        loaded, target = self._among.loaded.of(self._trainer()), self._target
         if self._noted or loaded is None or target is None:
             return
         self._noted = True
@@ -214,22 +199,22 @@ class Evaluation:
         options = self.tracker.options_for("lightning")
         if target is not None or not self.tracker.by_hand or options is None:
             return target
-        owned = self._owned.get(module)
-        again = owned is not None and owned.trainer() is trainer and self._loaded.of(trainer) is None
+        owned = self._among.owned.get(module)
+        again = owned is not None and owned.trainer() is trainer and self._among.loaded.of(trainer) is None
         if owned is not None and again and what not in owned.kinds:
             owned.kinds.add(what)
             return owned.recording
         self._own = _begin(trainer, module, options, what)
         if self._own is not None:
-            self._owned.set(module, Owned(ref(trainer), self._own, {what}))
+            self._among.owned.set(module, Owned(ref(trainer), self._own, {what}))
         return self._own
 
     def _known(self, trainer: Any, module: Any) -> Recording | Elsewhere | Run | None:
         """The run of the module's last fit, or, of a module that was loaded anew, of the trainer's; else the open run."""
-        fit = self._modules.get(module)
+        fit = self._among.modules.get(module)
         if fit is not None:
             return fit
-        fit, over = self._fits.get(trainer), self._over.get(trainer)
+        fit, over = self._among.fits.get(trainer), self._among.over.get(trainer)
         if over is not None and over.kind is type(module):
             return over.part
         return fit if fit is not None and fit.kind is type(module) else open_run()

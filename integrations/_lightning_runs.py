@@ -42,7 +42,7 @@ class Fit(Recording):
         """Steps and epochs at its end."""
 
     def describe_again(self, trainer: Any, module: Any) -> None:
-        """In a process that was launched: optimizers and data are made here, and the one that began the run has none."""
+        """In a process that was forked with the recording: optimizers and data are made here, and the one that began the run has none."""
         self.run.update_config(described(trainer, module), source="lightning")
 
     def launch(self) -> None:
@@ -155,10 +155,11 @@ def begin_recording(
     options = tracker.options_for("lightning")
     if options is None:
         return None
+    config = described(trainer, module)
     training = begin_training(
         "lightning",
         name=type(module).__name__,
-        config=described(trainer, module),
+        config=config,
         options=options,
         nested="child",
         checkpoint=checkpoint,
@@ -169,8 +170,8 @@ def begin_recording(
     if training is not None and checkpoint is None:
         _pretrained.begin(training.run, module, _pretrained.folders_of(module))
     fit = Fit(part, supervised, tracker, trainer, module)
-    if training is None:
-        fit.describe_again(trainer, module)
+    if training is None:  # the process that began the run has made no optimizers and data
+        fit.run.update_config(config, source="lightning")
     rows = summary_of(module)
     if rows and module is not None:
         # Writing the table is the helper thread's work; what closes the run waits behind it.

@@ -5,13 +5,13 @@ two estimators were fitted in it, as nobody could tell whose it is; else it is l
 or a cross-validation, is not the user's.
 """
 
+import inspect
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import FrameType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import ref
 
 from numpy import ndarray
 
@@ -19,7 +19,7 @@ from autotrack import importlib_bootstrap_frames, session
 from autotrack.callback import ByIdentity
 from autotrack.importlib_bootstrap_frames import heard
 from autotrack.integrations._call_sites import Site, sites, spelled
-from autotrack.integrations._sklearn_facts import PLAIN
+from autotrack.integrations._sklearn_facts import PLAIN, is_number
 from autotrack.integrations._sklearn_threads import inside
 from autotrack.late import log_late
 from autotrack.trained import trained
@@ -39,22 +39,15 @@ _COMPARED = ("y_true", "labels_true", "y1", "X")
 
 class Fitted:
     """The run that an estimator was fitted in: `own`, or somebody's whose steps are not ours; `calls`: how often so far, of one that
-    is fitted in parts; `best`: the best estimator, of a search.
+    is fitted in parts.
     """
 
-    def __init__(
-        self, run: "Run", own: bool, calls: Callable[[], int] | None = None, best: Any = None
-    ) -> None:
+    def __init__(self, run: "Run", own: bool, calls: Callable[[], int] | None = None) -> None:
         self.run = run
-        self._best = ref(best) if best is not None else None
         self._own = own
         self._calls = calls
         self._next: dict[str, int] = {}
         """By metric the least step that it has not had."""
-
-    def is_best(self, estimator: Any) -> bool:
-        """Whether this is the best estimator of the search that was fitted: it may score by something else than the search."""
-        return self._best is not None and self._best() is estimator
 
     def log(self, key: str, value: float) -> None:
         """At the step of the last part; in a run of the fit's own counted from 0; else at the step that the run has reached, or, if
@@ -73,6 +66,12 @@ class Fitted:
             self.run.log_beside({key: value}, step)
 
 
+class _Estimator(NamedTuple):
+    fitted: Fitted
+    score: str
+    """What its score is called: the best one of a search may score by something else than the search."""
+
+
 class _Prediction(NamedTuple):
     fitted: Fitted
     sites: tuple[Site, ...]
@@ -83,7 +82,7 @@ class After:
     """What the observed functions report to, once an estimator has been fitted."""
 
     def __init__(self) -> None:
-        self._fitted: ByIdentity[Fitted] = ByIdentity()
+        self._estimators: ByIdentity[_Estimator] = ByIdentity()
         self._predictions: ByIdentity[_Prediction] = ByIdentity()
         self._open: ByIdentity[Fitted] = ByIdentity()
         """By run, of what belongs to no fit."""
@@ -95,9 +94,10 @@ class After:
         """An estimator was fitted, and with it the best one of a search; a clustering has predicted labels at that."""
         self._fits[fitted.run.dir.name] += 1
         self._last = fitted
-        for one in (estimator, getattr(estimator, "best_estimator_", None)):
+        best = getattr(estimator, "best_estimator_", None)
+        for one, score in ((estimator, "score"), (best, "best_estimator_.score")):
             if one is not None:
-                self._fitted.set(one, fitted)
+                self._estimators.set(one, _Estimator(fitted, score))
                 trained(one, fitted.run)
         self.add_prediction(getattr(estimator, "labels_", None), fitted)
 
@@ -112,18 +112,19 @@ class After:
 
     def hear_prediction(self, args: tuple[Any, ...], _: dict[str, Any], result: Any) -> None:
         """An estimator has predicted."""
-        fitted = self._fitted.get(args[0]) if args else None
-        if fitted is not None and inside.get() is None:
-            self.add_prediction(result, fitted, sites(_caller()))
+        known = self._estimators.get(args[0]) if args else None
+        if known is not None and inside.get() is None:
+            self.add_prediction(result, known.fitted, sites(_caller()))
 
     def hear_score(self, args: tuple[Any, ...], _: dict[str, Any], result: Any) -> None:
         """An estimator has scored itself."""
         frame = _caller()
-        if not args or not _is_number(result) or not _is_users(frame):
+        if not args or not is_number(result) or not _is_users(frame):
             return
-        fitted = self._fitted.get(args[0]) or self._of_open_run(most=0)
+        known = self._estimators.get(args[0])
+        fitted = known.fitted if known is not None else self._of_open_run(most=0)
         if fitted is not None:
-            name = "score" if not fitted.is_best(args[0]) else "best_estimator_.score"
+            name = known.score if known is not None else "score"
             fitted.log(_key(name, spelled(sites(frame), 0, "X")), float(result))
 
     def hear_metric(
@@ -131,7 +132,7 @@ class After:
     ) -> None:
         """A function of `sklearn.metrics` was called; `names`: its own, and those of what it compares."""
         frame = _caller()
-        if not _is_number(result) or not _is_users(frame):
+        if not is_number(result) or not _is_users(frame):
             return
         name, *compared = names
         given = dict(zip(compared, args, strict=False)) | kwargs
@@ -180,10 +181,8 @@ def watch_metrics(patcher: "Patcher", after: After, module: ModuleType) -> None:
     patcher.replace_functions(module, makers)
 
 
-def _compared(function: Any) -> tuple[str, ...]:
-    while hasattr(function, "__wrapped__"):
-        function = function.__wrapped__
-    code = function.__code__
+def _compared(function: FunctionType) -> tuple[str, ...]:
+    code = inspect.unwrap(function).__code__
     names: tuple[str, ...] = code.co_varnames[: min(code.co_argcount, 2)]
     return names
 
@@ -215,10 +214,6 @@ def _is_users(frame: FrameType | None) -> bool:
             return False
         frame = frame.f_back
     return True
-
-
-def _is_number(result: Any) -> bool:
-    return isinstance(result, int | float) or (hasattr(result, "dtype") and getattr(result, "ndim", 1) == 0)
 
 
 def _suffix(settings: Mapping[str, Any]) -> str:

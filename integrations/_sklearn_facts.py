@@ -170,6 +170,11 @@ def _numpys(dtype: Any) -> str:
     return str(dtype)
 
 
+def is_number(value: Any) -> bool:
+    """Whether it is one number: of Python, NumPy or a framework with 0-dimensional arrays."""
+    return isinstance(value, int | float) or (hasattr(value, "dtype") and getattr(value, "ndim", 1) == 0)
+
+
 def classes(estimator: Any) -> int | list[int] | None:
     """The number of classes that a fitted classifier knows; a list of them with several outputs."""
     known = getattr(estimator, "classes_", None)

@@ -130,8 +130,7 @@ class Trainings:
             self.tasks.drop(estimator)
             _close(training, call, seconds, fit.record)
             if call.error is None:
-                best = getattr(estimator, "best_estimator_", None)
-                fitted = Fitted(training.run, training.owned, best=best)
+                fitted = Fitted(training.run, training.owned)
                 self.after.add(estimator, fitted)
                 self.after.add_prediction(call.result, fitted)  # of fit_predict
 

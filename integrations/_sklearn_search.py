@@ -51,7 +51,7 @@ def _best(run: "Run", search: Any) -> dict[str, Any]:
     if best["params"] is not None:
         params = {str(key): facts.simple(value) for key, value in best["params"].items()}
         run.update_config({"best_params": params}, source="sklearn")
-    return {key: value for key, value in (values | times).items() if _is_number(value)}
+    return {key: value for key, value in (values | times).items() if facts.is_number(value)}
 
 
 def _record_candidate(
@@ -64,7 +64,7 @@ def _record_candidate(
     }
     config = {"params": {str(key): facts.simple(value) for key, value in params.items()}}
     child = run.child(f"candidate {place}", config, framework="sklearn")
-    child.log({key: value for key, value in values.items() if _is_number(value)}, step=0)
+    child.log({key: value for key, value in values.items() if facts.is_number(value)}, step=0)
     child.finish(wait=False)
 
 
@@ -105,7 +105,7 @@ class CrossValidation:
         if call.error is None:
             with quiet():
                 values |= self._result(run, call.result)
-        run.log({key: value for key, value in values.items() if _is_number(value)})
+        run.log({key: value for key, value in values.items() if facts.is_number(value)})
 
     def _result(self, run: "Run", result: Any) -> dict[str, Any]:
         given, self._given = self._given, {}
@@ -146,7 +146,7 @@ def _curve(run: "Run", name: str, points: Any, result: Any) -> dict[str, Any]:
     run.log_table("folds", table | {key: column.ravel().tolist() for key, column in columns.items()})
     for step in range(len(at)):
         row = {f"mean_{key}": float(column[step].mean()) for key, column in columns.items()}
-        run.log(row | ({name: at[step]} if _is_number(at[step]) else {}), step=step)
+        run.log(row | ({name: at[step]} if facts.is_number(at[step]) else {}), step=step)
     return {}
 
 
@@ -160,7 +160,3 @@ def _cells(column: Any) -> list[Any]:
     """A column as Python values: masked ones None, estimators and functions by name."""
     values = column.tolist() if hasattr(column, "tolist") else list(column)
     return [value if type(value) in facts.PLAIN else facts.simple(value) for value in values]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) or (hasattr(value, "dtype") and getattr(value, "ndim", 1) == 0)

@@ -85,9 +85,8 @@ class Checkpoints:
         number = os.path.basename(best).removeprefix(_PREFIX)
         step = int(number) if number.isdecimal() else state.global_step
         epochs = [row["epoch"] for row in state.log_history if row.get("step") == step and "epoch" in row]
-        facts = {"score": state.best_metric, "monitor": metric_name(args)}
-        facts["mode"] = "max" if args.greater_is_better else "min"
-        return {"step": step, "epoch": epochs[-1] if epochs else None, **facts}
+        facts = {"step": step, "epoch": epochs[-1] if epochs else None}
+        return facts | {"score": state.best_metric, **_compared_by(args)}
 
     def _writes(self, trainer: Any) -> Run | None:
         """The run that this process notes the trainer's files in."""
@@ -120,16 +119,18 @@ def tell_rotated(run: Run, before: set[str], left: set[str]) -> None:
 
 
 def _score(args: Any, state: Any) -> dict[str, Any]:
-    """The metric that the Trainer compares checkpoints by, as it was evaluated at this step; without one the evaluation's loss."""
-    compares = args.metric_for_best_model is not None
-    name = metric_name(args) if compares else "eval_loss"
+    """The metric that the Trainer compares checkpoints by, as it was evaluated at this step."""
+    compared_by = _compared_by(args)
     for row in reversed(state.log_history):
         if row.get("step") != state.global_step:
             break
-        if name in row:
-            return {
-                "score": row[name],
-                "monitor": name,
-                "mode": "max" if compares and args.greater_is_better else "min",
-            }
+        if compared_by["monitor"] in row:
+            return {"score": row[compared_by["monitor"]], **compared_by}
     return {}
+
+
+def _compared_by(args: Any) -> dict[str, Any]:
+    """The metric that checkpoints are compared by, and which is the better one; where the Trainer has none the evaluation's loss."""
+    if args.metric_for_best_model is None:
+        return {"monitor": "eval_loss", "mode": "min"}
+    return {"monitor": metric_name(args), "mode": "max" if args.greater_is_better else "min"}

@@ -164,9 +164,9 @@ class LightningWatch(Watch):
             self.record(trainer, (*call.args[1:], call.kwargs.get("model"))[0], tracker, launched=True)
 
         def note_and_end(call: Call) -> None:
-            trained = self.fits.get(trainer) is not before
+            has_trained = self.fits.get(trainer) is not before
             with guarded("looking up the run of a fit that had nothing left to train"):
-                self.evaluations.fitted(trainer, None if trained or call.error is not None else tracker)
+                self.evaluations.fitted(trainer, None if has_trained or call.error is not None else tracker)
             end(call)
 
         return note_and_end

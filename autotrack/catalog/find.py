@@ -181,13 +181,12 @@ def _at(series: Series, save: Checkpoint, finished: datetime | None) -> float | 
     """
     before = series.times <= save.saved.timestamp()
     own = series.steps == save.step
-    if save.step is not None and not (before & own).any():
-        in_time = series.times <= finished.timestamp() if finished is not None else True
-        behind = (own & ~before & in_time).nonzero()[0]
-        if len(behind):
-            return float(series.values[behind[0]])
-    places = (before & own if (before & own).any() else before).nonzero()[0]
-    return float(series.values[places[-1]]) if len(places) else None
+    in_time = series.times <= finished.timestamp() if finished is not None else True
+    last_own, first_behind = (before & own).nonzero()[0][-1:], (own & ~before & in_time).nonzero()[0][:1]
+    for places in (last_own, first_behind, before.nonzero()[0][-1:]):
+        if len(places):
+            return float(series.values[places[0]])
+    return None
 
 
 def _why(save: Checkpoint) -> str:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from autotrack.digests import Look, Part
+from autotrack.ranking import beats
 from autotrack.times import moment
 
 _CLOCK_SECONDS = 1.0
@@ -158,7 +159,7 @@ def _is_better(one: Checkpoint, score: float, before: Checkpoint) -> bool:
     """Of two with the same score the earlier one is, as for the frameworks, as long as it is there."""
     if score == before.score:
         return not before.is_there
-    return score < (before.score or 0.0) if one.mode == "min" else score > (before.score or 0.0)
+    return beats(score, before.score or 0.0, one.mode)
 
 
 def _state(one: Checkpoint) -> State:
