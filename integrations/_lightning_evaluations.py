@@ -69,7 +69,10 @@ class Evaluations:
     def fitted(self, trainer: Any, tracker: AutoTrack | None) -> None:
         """A fit is over; `tracker` is its AutoTrack where it had nothing left to train behind the checkpoint that it loaded."""
         self.over.drop(trainer)
-        loaded, options = self.loaded.of(trainer), None if tracker is None else tracker.options
+        loaded, options = (
+            self.loaded.of(trainer),
+            None if tracker is None else tracker.options_for("lightning"),
+        )
         if loaded is None or options is None or not trainer.is_global_zero:
             return
         run = _nothing_left.run_of("lightning", loaded.path, options)
